@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+# For people and CI; the kernel's build system reads Kbuild. Each target is one script, which has --help.
+#
+#   make KDIR=...      a configured, built kernel tree in place of the project's own kernels
+#   make V=1           show the commands
+
+FLAVOUR ?= dev
+MINUTES ?= 10
+export MINUTES
+
+.PHONY: all modules modules_install clean setup kernel vm demo check bench lint stress \
+	rustdoc htmldocs rust-analyzer distclean-cache help
+
+all: modules
+
+modules: ## the module, for KDIR= or the dev kernel (FLAVOUR=debug for the other)
+	@scripts/build.sh $(FLAVOUR)
+
+modules_install: modules ## install it where that kernel's modprobe looks (INSTALL_MOD_PATH=)
+	@scripts/build.sh $(FLAVOUR) modules_install $(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(INSTALL_MOD_PATH))
+
+clean: ## remove what was built here (the cache stays)
+	@rm -rf build rust-project.json
+
+setup: ## packages, kernel source and tools, as far as they are missing
+	@scripts/setup.sh
+
+kernel: ## build the kernel FLAVOUR=dev or debug
+	@scripts/kernel.sh $(FLAVOUR)
+
+vm: ## a shell in the VM with the module built; CMD='...' runs one command; FLAVOUR=
+	@scripts/vm-shell.sh $(FLAVOUR)
+
+demo: ## the whole story on real devices in the VM
+	@scripts/demo.sh
+
+check: ## KUnit and the system tests on the debug kernel; TESTS='04*' selects, KUNIT=only
+	@scripts/check.sh
+
+bench: ## cost per I/O against dm-multipath, in instructions
+	@scripts/bench.sh
+
+lint: ## rustfmt, clippy, checkpatch, shellcheck, unsafe only where it belongs
+	@scripts/lint.sh
+
+stress: ## the long lifetime and fault tests, for MINUTES=
+	@scripts/stress.sh $(MINUTES)
+
+rustdoc: ## the crate's documentation, private items too
+	@scripts/rustdoc.sh
+
+htmldocs: ## Documentation/ as HTML
+	@scripts/htmldocs.sh
+
+rust-analyzer: ## rust-project.json for the editor
+	@scripts/build.sh $(FLAVOUR) rust-analyzer >/dev/null
+
+distclean-cache: ## delete the cache: kernels, source, tools
+	@scripts/distclean-cache.sh
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
