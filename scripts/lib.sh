@@ -64,7 +64,7 @@ find_llvm() {
 		return 1
 	fi
 	for d in $(printf '%s\n' /usr/lib/llvm-*/bin | sort -t- -k2 -rV); do
-		[ -x "$d/clang" ] && [ -x "$d/ld.lld" ] || continue
+		if ! [ -x "$d/clang" ] || ! [ -x "$d/ld.lld" ]; then continue; fi
 		[ "$(basename "$(dirname "$d")" | tr -dc 0-9)" -ge 17 ] || continue
 		printf '%s\n' "$d"
 		return 0
@@ -124,7 +124,7 @@ use_toolchain_of() {
 	want=$(kconfig_text "$kdir" CONFIG_CC_VERSION_TEXT)
 	if grep -qx CONFIG_CC_IS_CLANG=y "$kdir/.config" && [ -z "${LLVM_BIN:-}" ]; then
 		for d in /usr/lib/llvm-*/bin; do
-			[ -x "$d/clang" ] && [ -x "$d/ld.lld" ] || continue
+			if ! [ -x "$d/clang" ] || ! [ -x "$d/ld.lld" ]; then continue; fi
 			[ "$("$d/clang" --version | head -n 1)" = "$want" ] || continue
 			LLVM_BIN=$d
 			break
