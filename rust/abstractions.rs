@@ -6,3 +6,5 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod module;
+pub(crate) mod workqueue;

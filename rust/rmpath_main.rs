@@ -24,6 +24,7 @@ struct RmpathModule;
 
 impl kernel::Module for RmpathModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        abstractions::module::record_during_init();
         Ok(Self)
     }
 }

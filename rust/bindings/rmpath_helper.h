@@ -12,4 +12,7 @@
 #include <linux/module.h>
 #include <linux/workqueue.h>
 
+/* workqueue.c */
+struct workqueue_struct *rmpath_alloc_workqueue(const char *name, unsigned int flags);
+
 #endif

@@ -5,3 +5,4 @@
  */
 #include "../bindings/rmpath_helper.h"
 
+#include "workqueue.c"
