@@ -6,5 +6,18 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod bio;
+pub(crate) mod block_device;
+pub(crate) mod class;
+pub(crate) mod device_attr;
+pub(crate) mod gendisk;
+pub(crate) mod kobject;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod kunit;
 pub(crate) mod module;
+pub(crate) mod percpu;
+pub(crate) mod percpu_ref;
+pub(crate) mod rcu;
+pub(crate) mod spinlock;
+pub(crate) mod sysfs;
 pub(crate) mod workqueue;

@@ -8,6 +8,7 @@
 
 mod abstractions;
 mod bindings;
+mod mpath;
 
 use kernel::prelude::*;
 

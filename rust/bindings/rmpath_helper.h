@@ -9,10 +9,68 @@
 #include <linux/bio.h>
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
+#include <linux/kthread.h>
 #include <linux/module.h>
+#include <linux/percpu-refcount.h>
+#include <linux/spinlock.h>
 #include <linux/workqueue.h>
+
+/* bio.c */
+static const u8 RMPATH_BLK_STS_OK = (__force u8)BLK_STS_OK;
+static const u8 RMPATH_BLK_STS_NOTSUPP = (__force u8)BLK_STS_NOTSUPP;
+static const u8 RMPATH_BLK_STS_TIMEOUT = (__force u8)BLK_STS_TIMEOUT;
+static const u8 RMPATH_BLK_STS_NOSPC = (__force u8)BLK_STS_NOSPC;
+static const u8 RMPATH_BLK_STS_TRANSPORT = (__force u8)BLK_STS_TRANSPORT;
+static const u8 RMPATH_BLK_STS_TARGET = (__force u8)BLK_STS_TARGET;
+static const u8 RMPATH_BLK_STS_RESV_CONFLICT = (__force u8)BLK_STS_RESV_CONFLICT;
+static const u8 RMPATH_BLK_STS_MEDIUM = (__force u8)BLK_STS_MEDIUM;
+static const u8 RMPATH_BLK_STS_PROTECTION = (__force u8)BLK_STS_PROTECTION;
+static const u8 RMPATH_BLK_STS_RESOURCE = (__force u8)BLK_STS_RESOURCE;
+static const u8 RMPATH_BLK_STS_IOERR = (__force u8)BLK_STS_IOERR;
+static const u8 RMPATH_BLK_STS_AGAIN = (__force u8)BLK_STS_AGAIN;
+static const u8 RMPATH_BLK_STS_DEV_RESOURCE = (__force u8)BLK_STS_DEV_RESOURCE;
+static const u8 RMPATH_BLK_STS_ZONE_OPEN_RESOURCE = (__force u8)BLK_STS_ZONE_OPEN_RESOURCE;
+static const u8 RMPATH_BLK_STS_ZONE_ACTIVE_RESOURCE = (__force u8)BLK_STS_ZONE_ACTIVE_RESOURCE;
+static const u8 RMPATH_BLK_STS_OFFLINE = (__force u8)BLK_STS_OFFLINE;
+static const u8 RMPATH_BLK_STS_DURATION_LIMIT = (__force u8)BLK_STS_DURATION_LIMIT;
+static const u8 RMPATH_BLK_STS_INVAL = (__force u8)BLK_STS_INVAL;
+static const u32 RMPATH_REQ_NOWAIT = (__force u32)REQ_NOWAIT;
+static const u32 RMPATH_REQ_DRV = (__force u32)REQ_DRV;
+static const u32 RMPATH_REQ_FAILFAST_TRANSPORT = (__force u32)REQ_FAILFAST_TRANSPORT;
+static const u32 RMPATH_BIOSET_PERCPU_CACHE = BIOSET_PERCPU_CACHE;
+static const gfp_t RMPATH_GFP_NOIO = GFP_NOIO;
+static const gfp_t RMPATH_GFP_NOWAIT = GFP_NOWAIT;
+void rmpath_bio_clone_blkg_association(struct bio *dst, struct bio *src);
+
+/* block_device.c */
+static const blk_mode_t RMPATH_BLK_OPEN_READ_WRITE = BLK_OPEN_READ | BLK_OPEN_WRITE;
+struct file *rmpath_get_file(struct file *file);
+u64 rmpath_bdev_nr_sectors(struct block_device *bdev);
+unsigned int rmpath_bdev_logical_block_size(struct block_device *bdev);
+bool rmpath_bdev_is_partition(struct block_device *bdev);
+bool rmpath_bdev_is_zoned(struct block_device *bdev);
+bool rmpath_bdev_read_only(struct block_device *bdev);
+bool rmpath_disk_live(struct gendisk *disk);
+
+/* gendisk.c */
+static const blk_features_t RMPATH_BLK_FEAT_NOWAIT = BLK_FEAT_NOWAIT;
+void rmpath_disk_set_state(struct gendisk *disk, unsigned int bit);
+void rmpath_disk_clear_state(struct gendisk *disk, unsigned int bit);
+void rmpath_queue_limits_lock(struct request_queue *q);
+unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev);
+void rmpath_mutex_lock(struct mutex *lock);
 
 /* workqueue.c */
 struct workqueue_struct *rmpath_alloc_workqueue(const char *name, unsigned int flags);
+/* percpu_ref.c */
+bool rmpath_percpu_ref_tryget_live(struct percpu_ref *ref);
+void rmpath_percpu_ref_put(struct percpu_ref *ref);
+void rmpath_percpu_ref_kill(struct percpu_ref *ref);
+
+/* spinlock.c */
+unsigned long rmpath_spin_lock_irqsave(spinlock_t *lock);
+bool rmpath_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+void rmpath_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+bool rmpath_irqs_disabled(void);
 
 #endif

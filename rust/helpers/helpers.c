@@ -5,4 +5,9 @@
  */
 #include "../bindings/rmpath_helper.h"
 
+#include "bio.c"
+#include "block_device.c"
+#include "gendisk.c"
 #include "workqueue.c"
+#include "percpu_ref.c"
+#include "spinlock.c"

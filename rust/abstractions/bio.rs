@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bios as values: whoever has one must end it or pass it on.
+//!
+//! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
+//!
+//! A C driver that loses a bio hangs whoever waits for it, and one that ends it twice corrupts
+//! memory. Here a [`Bio`] is neither `Clone` nor `Copy`, its `end` consumes it, and one that is
+//! dropped ends with an error.
+//!
+//! [`clone`] makes clones that own their original; [`list`] keeps bios in lists without
+//! allocating.
+
+pub(crate) mod clone;
+pub(crate) mod list;
+pub(crate) mod status;
+
+use crate::bindings;
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+use list::Listed;
+use status::BlkStatus;
+
+/// A bio that was submitted to us, and that we have to end.
+///
+/// Dropping it ends it with [`BlkStatus::IOERR`].
+///
+/// # Invariants
+///
+/// Points to a valid bio that has not ended, and that nobody else will end.
+#[repr(transparent)]
+pub(crate) struct Bio(NonNull<bindings::bio>);
+
+// SAFETY: A bio may be ended by any thread.
+unsafe impl Send for Bio {}
+
+impl Bio {
+    /// # Safety
+    ///
+    /// `bio` must be valid, must not have ended, and the caller gives up the right to end it.
+    pub(super) unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
+        // INVARIANT: The caller promises it.
+        Self(bio)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::bio {
+        self.0.as_ptr()
+    }
+
+    pub(super) fn into_raw(self) -> NonNull<bindings::bio> {
+        ManuallyDrop::new(self).0
+    }
+
+    /// Whether the submitter would rather have [`BlkStatus::AGAIN`] than wait (`REQ_NOWAIT`).
+    pub(crate) fn is_nowait(&self) -> bool {
+        // SAFETY: By the type invariant the bio is valid; nobody changes `bi_opf` of a bio that
+        // belongs to us.
+        let opf = unsafe { (*self.as_ptr()).bi_opf };
+        opf & bindings::RMPATH_REQ_NOWAIT != 0
+    }
+
+    /// Ends the bio. Follows `bio_endio()`. Any context.
+    pub(crate) fn end(self, status: BlkStatus) {
+        let bio = self.into_raw().as_ptr();
+        // SAFETY: By the type invariant the bio is valid, and ours to write.
+        unsafe { (*bio).bi_status = status.as_raw() };
+        // SAFETY: By the type invariant it has not ended; it is given up.
+        unsafe { bindings::bio_endio(bio) };
+    }
+}
+
+impl Drop for Bio {
+    fn drop(&mut self) {
+        // SAFETY: `self` is not used again, so the value is given up to the new one.
+        unsafe { Self::from_raw(self.0) }.end(BlkStatus::IOERR);
+    }
+}
+
+// SAFETY: The two are inverses, and `bi_next` of a bio that was submitted to us is ours to use.
+unsafe impl Listed for Bio {
+    fn into_raw(self) -> NonNull<bindings::bio> {
+        Bio::into_raw(self)
+    }
+
+    unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
+        // SAFETY: The caller promises that `bio` came from `into_raw`, once.
+        unsafe { Bio::from_raw(bio) }
+    }
+}

@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Clones that own their original.
+//!
+//! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
+//!
+//! A stacking driver submits clones of the bios it is given to other devices and ends the
+//! originals when the clones end. The pieces can be lost in many ways: an original that is ended
+//! twice or never, a device closed under a clone in flight, a bio set freed before its clones.
+//! Here
+//!
+//! * a [`Clone`] owns its original, whoever drops the one ends the other,
+//! * a clone in flight owns its target, so the device cannot be closed under it,
+//! * each clone is counted on its [`BioSet`], whose destructor waits for the last.
+//!
+//! # Examples
+//!
+//! ```ignore
+//! impl CloneOps for HeadIo {
+//!     type Target = LiveRef<HeadPath>;
+//!     fn end_io(clone: Clone<Self>, path: Self::Target, status: BlkStatus) {
+//!         clone.finish(status);
+//!     }
+//! }
+//! // in submit_bio
+//! match head.bios.clone_bio(bio, HeadIo::new(head)) {
+//!     Ok(clone) => clone.submit(path, Flags::default()),
+//!     Err((bio, status)) => bio.end(status),
+//! }
+//! ```
+
+use super::{
+    list::Listed,
+    status::BlkStatus,
+    Bio, //
+};
+use crate::{
+    abstractions::{
+        block_device::Bdev,
+        percpu_ref::PercpuRef, //
+    },
+    bindings,
+};
+use core::{
+    marker::PhantomData,
+    mem::{
+        offset_of,
+        ManuallyDrop, //
+    },
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull, //
+};
+use kernel::{
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+
+/// What a driver keeps with each clone, and what it does when the clone ends.
+pub(crate) trait CloneOps: Send + Sized + 'static {
+    /// What a clone in flight owns: it keeps the device open for as long as it is there.
+    type Target: AsRef<Bdev> + Send + 'static;
+
+    /// The clone has come back from `target` with `status`. Any context, interrupts included.
+    fn end_io(clone: Clone<Self>, target: Self::Target, status: BlkStatus);
+}
+
+/// A clone and what stands before it in memory (the front pad of the bio set).
+///
+/// # Invariants
+///
+/// While a [`Clone`] points here, or the clone is in flight, `orig` is a bio that belongs to us,
+/// and `private` is initialised. `target` is `Some` exactly while the clone is in flight, and is
+/// not borrowed mutably in between.
+#[repr(C)]
+struct Frame<P: CloneOps> {
+    orig: NonNull<bindings::bio>,
+    target: Option<P::Target>,
+    private: P,
+    bio: Opaque<bindings::bio>,
+}
+
+/// A set of clones, with a reserve that lets one be made whatever memory there is.
+///
+/// Dropping it waits for all its clones to finish; may sleep.
+///
+/// # Invariants
+///
+/// `raw` was set up by `bioset_init` with a front pad that makes its bios the `bio` field of a
+/// `Frame<P>`. `clones` counts those that exist.
+#[pin_data(PinnedDrop)]
+pub(crate) struct BioSet<P: CloneOps> {
+    #[pin]
+    clones: PercpuRef,
+    #[pin]
+    raw: Opaque<bindings::bio_set>,
+    _private: PhantomData<P>,
+}
+
+// SAFETY: A bio set is used from any thread, and owns nothing but memory.
+unsafe impl<P: CloneOps> Send for BioSet<P> {}
+// SAFETY: The C functions that take a bio set do their own locking.
+unsafe impl<P: CloneOps> Sync for BioSet<P> {}
+
+/// Clones that can always be made, per set: what `BIO_POOL_SIZE` is to the kernel's own sets.
+const RESERVE: u32 = 2;
+
+impl<P: CloneOps> BioSet<P> {
+    /// An initialiser of a set without clones. Fails with `ENOMEM`; may sleep.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            raw <- Opaque::try_ffi_init(|slot: *mut bindings::bio_set| {
+                // SAFETY: All zeroes is what `bioset_init` expects of a new set.
+                unsafe { slot.write_bytes(0, 1) };
+                // SAFETY: `slot` is valid and pinned. The set is exited in `drop`.
+                to_result(unsafe {
+                    bindings::bioset_init(
+                        slot,
+                        RESERVE,
+                        offset_of!(Frame<P>, bio) as u32,
+                        bindings::RMPATH_BIOSET_PERCPU_CACHE as c_int,
+                    )
+                })
+            }),
+            clones <- PercpuRef::new(),
+            _private: PhantomData,
+        })
+    }
+
+    /// Makes a clone that owns `orig`, bound for no device yet.
+    ///
+    /// Never fails for want of memory, but may sleep, unless the bio is `REQ_NOWAIT`: then it is
+    /// given back with [`BlkStatus::AGAIN`]. With integrity or encryption, cloning these can fail
+    /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
+    #[inline]
+    pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, BlkStatus)> {
+        let nowait = orig.is_nowait();
+        let gfp = if nowait {
+            bindings::RMPATH_GFP_NOWAIT
+        } else {
+            bindings::RMPATH_GFP_NOIO
+        };
+        if !self.clones.try_get() {
+            return Err((orig, BlkStatus::IOERR));
+        }
+        // SAFETY: The original is valid and ours; the set is initialised by the type invariant.
+        let bio = unsafe {
+            bindings::bio_alloc_clone(core::ptr::null_mut(), orig.as_ptr(), gfp, self.raw.get())
+        };
+        let Some(bio) = NonNull::new(bio) else {
+            // SAFETY: The reference was taken above and is given up.
+            unsafe { PercpuRef::put(NonNull::from(&self.clones)) };
+            let status = if nowait {
+                BlkStatus::AGAIN
+            } else {
+                BlkStatus::RESOURCE
+            };
+            return Err((orig, status));
+        };
+        // SAFETY: By the type invariant the bio lies in a `Frame<P>`.
+        let frame = unsafe { frame_of::<P>(bio) }.as_ptr();
+        // SAFETY: The front pad is ours and uninitialised; the clone exists from here on.
+        unsafe { core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw()) };
+        // SAFETY: As above.
+        unsafe { core::ptr::addr_of_mut!((*frame).target).write(None) };
+        // SAFETY: As above.
+        unsafe { core::ptr::addr_of_mut!((*frame).private).write(private) };
+        // INVARIANT: All fields of the frame are set, and the clone was counted.
+        Ok(Clone(bio, PhantomData))
+    }
+
+    /// Refuses new clones and waits until there is none. May sleep.
+    pub(crate) fn shut(&self) {
+        self.clones.shut();
+    }
+}
+
+#[pinned_drop]
+impl<P: CloneOps> PinnedDrop for BioSet<P> {
+    fn drop(self: Pin<&mut Self>) {
+        self.shut();
+        // SAFETY: By the type invariant the set was initialised. No clone is left: each is
+        // counted until after its memory was given back.
+        unsafe { bindings::bioset_exit(self.raw.get()) };
+    }
+}
+
+/// The frame around a clone.
+///
+/// # Safety
+///
+/// `bio` must come from a [`BioSet<P>`].
+#[inline]
+unsafe fn frame_of<P: CloneOps>(bio: NonNull<bindings::bio>) -> NonNull<Frame<P>> {
+    // SAFETY: The caller promises that the bio is the field of a frame.
+    let frame = unsafe { bio.as_ptr().byte_sub(offset_of!(Frame<P>, bio)) };
+    // SAFETY: It lies in an allocation, so it is not null.
+    unsafe { NonNull::new_unchecked(frame.cast()) }
+}
+
+/// How a clone is to be submitted.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Flags {
+    /// There is another way: the device shall not retry for long (`REQ_FAILFAST_TRANSPORT`).
+    pub(crate) failfast: bool,
+}
+
+/// A clone that is not in flight; it owns its original. Dropping it ends the original with
+/// [`BlkStatus::IOERR`].
+///
+/// # Invariants
+///
+/// Points to the `bio` of a valid [`Frame<P>`] that nobody else points to, with a reference on the
+/// `clones` of its [`BioSet<P>`].
+#[repr(transparent)]
+pub(crate) struct Clone<P: CloneOps>(NonNull<bindings::bio>, PhantomData<P>);
+
+// SAFETY: It owns a bio, which any thread may end, and a `P`, which is `Send`.
+unsafe impl<P: CloneOps> Send for Clone<P> {}
+
+impl<P: CloneOps> Clone<P> {
+    #[inline]
+    fn frame(&self) -> NonNull<Frame<P>> {
+        // SAFETY: By the type invariant the bio lies in a frame.
+        unsafe { frame_of::<P>(self.0) }
+    }
+
+    /// Whether the original's submitter would rather not wait (`REQ_NOWAIT`).
+    pub(crate) fn is_nowait(&self) -> bool {
+        // SAFETY: By the type invariants the frame is valid.
+        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        let opf = unsafe { (*orig.as_ptr()).bi_opf };
+        opf & bindings::RMPATH_REQ_NOWAIT != 0
+    }
+
+    /// Submits the clone to `target`, which has to be a whole disk. It comes back through
+    /// [`CloneOps::end_io`], perhaps before this returns.
+    ///
+    /// Context: may sleep, as `submit_bio_noacct()` may.
+    #[inline]
+    pub(crate) fn submit(self, target: P::Target, flags: Flags) {
+        let this = ManuallyDrop::new(self);
+        let frame = this.frame().as_ptr();
+        let bio = this.0.as_ptr();
+        // SAFETY: By the type invariant the frame is valid and ours alone; nothing borrows from
+        // `target`.
+        // INVARIANT: The clone is in flight from here on.
+        let target = unsafe { (*frame).target.insert(target) };
+        let bdev = (*target).as_ref().as_ptr();
+        // SAFETY: By the type invariant the frame is valid.
+        let orig = unsafe { (*frame).orig.as_ptr() };
+        // SAFETY: The bio is valid and ours.
+        unsafe {
+            // The device stays open for as long as `target` is there and is not borrowed mutably:
+            // until the bio has come back.
+            (*bio).bi_bdev = bdev;
+            // A whole disk of at least our size, so that the checks the original has passed hold.
+            (*bio).bi_flags |= 1 << bindings::BIO_REMAPPED;
+            (*bio).bi_end_io = Some(end_io::<P>);
+            // What the driver above means by REQ_DRV is not what the one below would.
+            (*bio).bi_opf &= !bindings::RMPATH_REQ_DRV;
+            if flags.failfast {
+                (*bio).bi_opf |= bindings::RMPATH_REQ_FAILFAST_TRANSPORT;
+            }
+        }
+        // SAFETY: Both are valid and ours, and the clone has its device.
+        unsafe { bindings::rmpath_bio_clone_blkg_association(bio, orig) };
+        // SAFETY: The bio is complete, and given up to the block layer until `end_io`.
+        unsafe { bindings::submit_bio_noacct(bio) };
+    }
+
+    /// Ends the original with `status`, and the clone with it. Any context.
+    #[inline]
+    pub(crate) fn finish(self, status: BlkStatus) {
+        let this = ManuallyDrop::new(self);
+        let frame = this.frame();
+        // SAFETY: By the type invariant the frame is valid and ours alone.
+        let orig = unsafe { (*frame.as_ptr()).orig };
+        // SAFETY: The clone came from its set, which the count keeps.
+        let clones = unsafe { clones_of::<P>(this.0) };
+        // SAFETY: `private` is initialised and not used again. (`target` is `None`.)
+        unsafe { core::ptr::addr_of_mut!((*frame.as_ptr()).private).drop_in_place() };
+        // SAFETY: The clone is not in flight, and given up.
+        unsafe { bindings::bio_put(this.0.as_ptr()) };
+        // SAFETY: By the invariant of the frame the original is ours to end; it is taken once.
+        unsafe { Bio::from_raw(orig) }.end(status);
+        // Last, so that whoever waits for the set waits for the end of the original too.
+        // SAFETY: The reference was taken in `clone_bio`, and is given up.
+        unsafe { PercpuRef::put(clones) };
+    }
+
+    /// A fresh clone of the same original, with the same private data: what a clone that has been
+    /// in flight is exchanged for before it is submitted again, for the driver below has moved its
+    /// iterator and may have changed anything else.
+    ///
+    /// May sleep. Ends the original with [`BlkStatus::RESOURCE`] and returns `None` if its
+    /// integrity or encryption context cannot be cloned.
+    pub(crate) fn refresh(self) -> Option<Self> {
+        let this = ManuallyDrop::new(self);
+        let frame = this.frame().as_ptr();
+        // SAFETY: By the type invariant the frame is valid and ours alone.
+        let orig = unsafe { (*frame).orig };
+        // SAFETY: As above; `private` is moved out, and the frame is given up below.
+        let private = unsafe { core::ptr::addr_of!((*frame).private).read() };
+        // SAFETY: The clone came from its set, which the count keeps.
+        let clones = unsafe { clones_of::<P>(this.0) };
+        // SAFETY: As above.
+        let set = unsafe { (*this.0.as_ptr()).bi_pool };
+        // Put first: in need, the reserve then has the one we ask for.
+        // SAFETY: The clone is not in flight, and given up.
+        unsafe { bindings::bio_put(this.0.as_ptr()) };
+        // SAFETY: The original is valid and ours; the set is kept by the reference on `clones`.
+        let bio = unsafe {
+            bindings::bio_alloc_clone(
+                core::ptr::null_mut(),
+                orig.as_ptr(),
+                bindings::RMPATH_GFP_NOIO,
+                set,
+            )
+        };
+        let Some(bio) = NonNull::new(bio) else {
+            drop(private);
+            // SAFETY: By the invariant of the frame the original was ours to end.
+            unsafe { Bio::from_raw(orig) }.end(BlkStatus::RESOURCE);
+            // SAFETY: The reference was taken in `clone_bio`, and is given up.
+            unsafe { PercpuRef::put(clones) };
+            return None;
+        };
+        // SAFETY: The bio comes from the same set.
+        let frame = unsafe { frame_of::<P>(bio) }.as_ptr();
+        // SAFETY: The front pad is ours and uninitialised.
+        unsafe { core::ptr::addr_of_mut!((*frame).orig).write(orig) };
+        // SAFETY: As above.
+        unsafe { core::ptr::addr_of_mut!((*frame).target).write(None) };
+        // SAFETY: As above.
+        unsafe { core::ptr::addr_of_mut!((*frame).private).write(private) };
+        // INVARIANT: All fields are set; the reference on `clones` passes to the new clone.
+        Some(Self(bio, PhantomData))
+    }
+}
+
+/// The counter of the set that `bio` came from.
+///
+/// # Safety
+///
+/// `bio` must be a clone from a [`BioSet<P>`] that is counted.
+#[inline]
+unsafe fn clones_of<P: CloneOps>(bio: NonNull<bindings::bio>) -> NonNull<PercpuRef> {
+    // SAFETY: The bio is valid, and `bi_pool` of one that came from a set is the set.
+    let raw = unsafe { (*bio.as_ptr()).bi_pool };
+    // SAFETY: The `bio_set` is the `raw` of a `BioSet<P>`.
+    let set = unsafe { raw.byte_sub(offset_of!(BioSet<P>, raw)) }.cast::<BioSet<P>>();
+    // SAFETY: As above; a field's address is not null.
+    unsafe { NonNull::new_unchecked(core::ptr::addr_of_mut!((*set).clones)) }
+}
+
+impl<P: CloneOps> Deref for Clone<P> {
+    type Target = P;
+
+    fn deref(&self) -> &P {
+        // SAFETY: By the type invariant the frame is valid and `private` initialised.
+        unsafe { &(*self.frame().as_ptr()).private }
+    }
+}
+
+impl<P: CloneOps> DerefMut for Clone<P> {
+    fn deref_mut(&mut self) -> &mut P {
+        // SAFETY: As in `deref`; nobody else points to the frame.
+        unsafe { &mut (*self.frame().as_ptr()).private }
+    }
+}
+
+impl<P: CloneOps> Drop for Clone<P> {
+    fn drop(&mut self) {
+        // `self` is not used again.
+        Self(self.0, PhantomData).finish(BlkStatus::IOERR);
+    }
+}
+
+// SAFETY: The two are inverses, and `bi_next` of a clone that is not in flight is ours to use.
+unsafe impl<P: CloneOps> Listed for Clone<P> {
+    fn into_raw(self) -> NonNull<bindings::bio> {
+        ManuallyDrop::new(self).0
+    }
+
+    unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
+        // INVARIANT: The caller promises that `bio` came from `into_raw`, once.
+        Self(bio, PhantomData)
+    }
+}
+
+/// The `bi_end_io` of a clone.
+///
+/// # Safety
+///
+/// `bio` must have been submitted by [`Clone::submit`].
+unsafe extern "C" fn end_io<P: CloneOps>(bio: *mut bindings::bio) {
+    // SAFETY: The block layer ends what was submitted, which is not null.
+    let bio = unsafe { NonNull::new_unchecked(bio) };
+    // SAFETY: The bio has come back, and is ours again.
+    let status = BlkStatus::from_raw(unsafe { (*bio.as_ptr()).bi_status });
+    // INVARIANT: `submit` gave up the clone, and nobody else points to its frame.
+    let clone = Clone::<P>(bio, PhantomData);
+    // SAFETY: By the type invariant the frame is valid and ours.
+    // INVARIANT: The clone is not in flight any more.
+    let target = unsafe { (*clone.frame().as_ptr()).target.take() };
+    match target {
+        Some(target) => P::end_io(clone, target, status),
+        // `submit` puts one in. A clone without ends as one that is dropped does.
+        None => drop(clone),
+    }
+}

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Block devices that are opened for ourselves alone, and that tell us when they die.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+//!
+//! # Examples
+//!
+//! ```ignore
+//! let dev = DevT::lookup(c"/dev/nvme0n1")?;
+//! let device = BlockDevice::open(dev, holder)?; // Holder::mark_dead may be called from here on ...
+//! pr_info!("{}: {} sectors\n", device.name(), device.nr_sectors());
+//! drop(device); // ... to here; the device is closed when this returns
+//! ```
+
+use crate::{
+    abstractions::{
+        gendisk::DiskRef,
+        kobject::Kobject, //
+    },
+    bindings, //
+};
+use core::{
+    marker::PhantomData,
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    fmt,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        SetOnce, //
+    },
+    types::Opaque, //
+};
+
+/// A device number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DevT(bindings::dev_t);
+
+impl DevT {
+    pub(super) const fn from_raw(dev: bindings::dev_t) -> Self {
+        Self(dev)
+    }
+
+    /// The number of the block device that `path` names in the caller's mount namespace.
+    ///
+    /// `ENOENT` if there is no such file, `ENOTBLK` if it is something else, `EACCES` on a mount
+    /// without devices. May sleep. Follows `lookup_bdev()`.
+    pub(crate) fn lookup(path: &CStr) -> Result<Self> {
+        let mut dev = 0;
+        // SAFETY: `path` is a valid string and `dev` valid for writes.
+        to_result(unsafe { bindings::lookup_bdev(path.as_char_ptr(), &mut dev) })?;
+        Ok(Self(dev))
+    }
+}
+
+impl fmt::Display for DevT {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // MAJOR() and MINOR() of include/linux/kdev_t.h.
+        write!(f, "{}:{}", self.0 >> 20, self.0 & ((1 << 20) - 1))
+    }
+}
+
+/// Kinds of identity that a disk can report, in the order in which we want them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdKind {
+    /// EUI-64 or NGUID.
+    Eui64,
+    /// Network address authority.
+    Naa,
+}
+
+/// An identity reported by a disk.
+pub(crate) struct UniqueId {
+    bytes: [u8; 16],
+    len: usize,
+}
+
+impl UniqueId {
+    /// Its bytes: at most 16.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// A block device that somebody keeps open for as long as the reference is there.
+#[repr(transparent)]
+pub(crate) struct Bdev(Opaque<bindings::block_device>);
+
+// SAFETY: What `&Bdev` allows may be done from any thread.
+unsafe impl Sync for Bdev {}
+
+impl Bdev {
+    /// # Safety
+    ///
+    /// `bdev` must be valid, and stay open for `'a`.
+    pub(super) unsafe fn from_raw<'a>(bdev: *mut bindings::block_device) -> &'a Self {
+        // SAFETY: The caller promises that it is valid; `Bdev` is transparent.
+        unsafe { &*bdev.cast() }
+    }
+
+    #[inline]
+    pub(super) fn as_ptr(&self) -> *mut bindings::block_device {
+        self.0.get()
+    }
+
+    fn disk(&self) -> *mut bindings::gendisk {
+        // SAFETY: The device is valid, and its disk does not change.
+        unsafe { (*self.as_ptr()).bd_disk }
+    }
+
+    /// Its number.
+    pub(crate) fn dev(&self) -> DevT {
+        // SAFETY: The device is valid, and its number does not change.
+        DevT(unsafe { (*self.as_ptr()).bd_dev })
+    }
+
+    /// The name of its disk. (Of the whole disk, if this is a partition.)
+    pub(crate) fn name(&self) -> &CStr {
+        // SAFETY: An open device's disk is valid, and its name does not change once it is added.
+        let name = unsafe { core::ptr::addr_of!((*self.disk()).disk_name) };
+        // SAFETY: The name is a terminated string, which lives as long as the disk.
+        unsafe { CStr::from_char_ptr(name.cast()) }
+    }
+
+    /// Its size in sectors of 512 bytes; 0 if there is no medium, or the device is dying.
+    pub(crate) fn nr_sectors(&self) -> u64 {
+        // SAFETY: The device is valid.
+        unsafe { bindings::rmpath_bdev_nr_sectors(self.as_ptr()) }
+    }
+
+    /// Its logical block size in bytes.
+    pub(crate) fn logical_block_size(&self) -> u32 {
+        // SAFETY: The device is open, so it has a queue.
+        unsafe { bindings::rmpath_bdev_logical_block_size(self.as_ptr()) }
+    }
+
+    /// Whether it is a partition.
+    pub(crate) fn is_partition(&self) -> bool {
+        // SAFETY: The device is valid.
+        unsafe { bindings::rmpath_bdev_is_partition(self.as_ptr()) }
+    }
+
+    /// Whether it has zones.
+    pub(crate) fn is_zoned(&self) -> bool {
+        // SAFETY: The device is open, so it has a queue.
+        unsafe { bindings::rmpath_bdev_is_zoned(self.as_ptr()) }
+    }
+
+    /// Whether it can only be read.
+    pub(crate) fn is_read_only(&self) -> bool {
+        // SAFETY: The device is valid.
+        unsafe { bindings::rmpath_bdev_read_only(self.as_ptr()) }
+    }
+
+    /// Whether its disk is still there: `false` from the beginning of del_gendisk(), and after a
+    /// surprise removal.
+    pub(crate) fn is_live(&self) -> bool {
+        // SAFETY: An open device's disk is valid.
+        unsafe { bindings::rmpath_disk_live(self.disk()) }
+    }
+
+    /// Whether its disk is one that this module made.
+    pub(crate) fn is_own(&self) -> bool {
+        // SAFETY: An open device's disk is valid, and its operations do not change.
+        let owner = unsafe { (*(*self.disk()).fops).owner };
+        core::ptr::eq(owner, crate::THIS_MODULE.as_ptr())
+    }
+
+    /// What the disk says its identity of this kind is, if it has one. May sleep.
+    pub(crate) fn unique_id(&self, kind: IdKind) -> Option<UniqueId> {
+        let kind = match kind {
+            IdKind::Eui64 => bindings::blk_unique_id_BLK_UID_EUI64,
+            IdKind::Naa => bindings::blk_unique_id_BLK_UID_NAA,
+        };
+        // SAFETY: An open device's disk is valid, and its operations do not change.
+        let get = unsafe { (*(*self.disk()).fops).get_unique_id }?;
+        let mut bytes = [0; 16];
+        // SAFETY: The disk is valid; the buffer has the 16 bytes asked for.
+        let len = unsafe { get(self.disk(), bytes.as_mut_ptr().cast(), kind) };
+        let len = usize::try_from(len).ok()?;
+        // All zeroes is what a disk without an identity of its own tends to have there.
+        let id = bytes.get(..len)?;
+        id.iter()
+            .any(|byte| *byte != 0)
+            .then_some(UniqueId { bytes, len })
+    }
+
+    /// Its folder in sysfs.
+    pub(crate) fn kobject(&self) -> &Kobject {
+        // SAFETY: The device is valid.
+        let kobj = unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).bd_device.kobj) };
+        // SAFETY: The embedded kobject is valid as long as the device is.
+        unsafe { Kobject::from_raw(kobj) }
+    }
+}
+
+/// Who holds a device, and hears of its death.
+pub(crate) trait Holder: Send + Sync + Sized + 'static {
+    /// The device died, or is about to be removed.
+    ///
+    /// Context: may sleep, but `bd_holder_lock` is held, and the remover waits: mark the path,
+    /// queue the rest.
+    fn mark_dead(this: ArcBorrow<'_, Self>);
+}
+
+/// A block device that is open for us alone, for reading and writing. Closed when dropped (may
+/// sleep).
+///
+/// # Invariants
+///
+/// `file` is an open file of a block device that was claimed for `holder` (its address, and
+/// `Operations::<H>::OPS`).
+pub(crate) struct BlockDevice<H: Holder> {
+    file: NonNull<bindings::file>,
+    bdev: NonNull<bindings::block_device>,
+    link: SetOnce<DiskRef>,
+    // Dropped last: `mark_dead` may find it until the claim is gone.
+    holder: Arc<H>,
+}
+
+// SAFETY: A file may be used and closed from any thread; the holder is `Send` and `Sync`.
+unsafe impl<H: Holder> Send for BlockDevice<H> {}
+// SAFETY: What `&BlockDevice` allows may be done from any thread.
+unsafe impl<H: Holder> Sync for BlockDevice<H> {}
+
+struct Operations<H>(PhantomData<H>);
+
+impl<H: Holder> Operations<H> {
+    const OPS: bindings::blk_holder_ops = bindings::blk_holder_ops {
+        mark_dead: Some(Self::mark_dead),
+        sync: None,
+        freeze: None,
+        thaw: None,
+    };
+
+    /// # Safety
+    ///
+    /// `bdev` must be claimed by a [`BlockDevice<H>`], and its `bd_holder_lock` be held, which is
+    /// released.
+    unsafe extern "C" fn mark_dead(bdev: *mut bindings::block_device, _surprise: bool) {
+        // SAFETY: The caller promises that the lock is held, so that the holder stays.
+        let holder = unsafe { (*bdev).bd_holder }.cast_const().cast::<H>();
+        // SAFETY: The holder of a device claimed by a `BlockDevice<H>` is the address of its
+        // `Arc<H>`, which is there until the claim is gone, for which the lock is needed.
+        H::mark_dead(unsafe { ArcBorrow::from_raw(holder) });
+        // Last: now the holder may go.
+        // SAFETY: The lock is held by this thread, and the caller expects us to release it.
+        unsafe { bindings::mutex_unlock(core::ptr::addr_of_mut!((*bdev).bd_holder_lock)) };
+    }
+}
+
+impl<H: Holder> BlockDevice<H> {
+    /// Opens the device for ourselves alone.
+    ///
+    /// `EBUSY` if somebody else has claimed it, `ENXIO` if it has gone, `EROFS` if it can only be
+    /// read, else what its driver says. May sleep, for as long as the driver does.
+    pub(crate) fn open(dev: DevT, holder: Arc<H>) -> Result<Self> {
+        // SAFETY: The holder's address stays valid, and the claim unique, until `drop`.
+        let file = from_err_ptr(unsafe {
+            bindings::bdev_file_open_by_dev(
+                dev.0,
+                bindings::RMPATH_BLK_OPEN_READ_WRITE,
+                Arc::as_ptr(&holder).cast_mut().cast(),
+                &Operations::<H>::OPS,
+            )
+        })?;
+        let file = NonNull::new(file).ok_or(ENXIO)?;
+        // SAFETY: The file was opened as that of a block device.
+        let bdev = unsafe { bindings::file_bdev(file.as_ptr()) };
+        // INVARIANT: It was opened with that holder and those operations.
+        let this = Self {
+            file,
+            bdev: NonNull::new(bdev).ok_or(ENXIO)?,
+            link: SetOnce::new(),
+            holder,
+        };
+        if this.is_read_only() {
+            return Err(EROFS);
+        }
+        Ok(this)
+    }
+
+    /// Who holds it.
+    pub(crate) fn holder(&self) -> &Arc<H> {
+        &self.holder
+    }
+
+    /// Shows in sysfs that `disk` is made of this device (`slaves/` and `holders/`), until it is
+    /// closed. The device has to be closed before the disk is removed.
+    ///
+    /// `ENODEV` if the device has just died, `EBUSY` if it was linked before. May sleep.
+    pub(crate) fn link_to(&self, disk: DiskRef) -> Result {
+        let raw = disk.as_ptr();
+        // SAFETY: The device is open and claimed, the disk valid and added.
+        to_result(unsafe { bindings::bd_link_disk_holder(self.as_ptr(), raw) })?;
+        if !self.link.populate(disk) {
+            // SAFETY: Linked just now.
+            unsafe { bindings::bd_unlink_disk_holder(self.as_ptr(), raw) };
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+}
+
+impl<H: Holder> Deref for BlockDevice<H> {
+    type Target = Bdev;
+
+    #[inline]
+    fn deref(&self) -> &Bdev {
+        // SAFETY: By the type invariant the device is open for as long as `self` is there.
+        unsafe { Bdev::from_raw(self.bdev.as_ptr()) }
+    }
+}
+
+impl<H: Holder> Drop for BlockDevice<H> {
+    fn drop(&mut self) {
+        if let Some(disk) = self.link.as_ref() {
+            // SAFETY: `link_to` linked these two, and both are still there.
+            unsafe { bindings::bd_unlink_disk_holder(self.bdev.as_ptr(), disk.as_ptr()) };
+        }
+        // bdev_fput() gives up the claim at once, but in a kernel thread leaves the rest to a work
+        // item of the system's; we want the device closed when this returns.
+        // SAFETY: By the type invariant the file is open.
+        unsafe { bindings::rmpath_get_file(self.file.as_ptr()) };
+        // SAFETY: As above; this puts the reference from `open`.
+        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+        // SAFETY: This puts the reference that was just taken.
+        unsafe { bindings::__fput_sync(self.file.as_ptr()) };
+    }
+}

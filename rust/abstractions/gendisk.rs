@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bio-based disk of our own.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+//!
+//! The stages of a disk's life are types: a [`NewDisk`] has limits and nothing else, adding it
+//! makes it a [`Disk<T>`] with data, which is removed when it is dropped. The data is released when
+//! the last reference to the disk is gone, which can be long after that: whoever has it open still
+//! calls into it.
+//!
+//! # Examples
+//!
+//! ```ignore
+//! let new = NewDisk::new(limits)?;
+//! // The disk is open to everybody when this returns, so `head` is complete before.
+//! let disk = new.add(fmt!("rmpath{id}"), sectors, head.clone())?;
+//! drop(disk); // no more openers, no more attributes, no submit_bio() running
+//! // T::free(head) follows when the last opener has gone
+//! ```
+
+mod limits;
+
+pub(crate) use limits::Limits;
+
+use crate::{
+    abstractions::{
+        bio::Bio,
+        block_device::{
+            DevT,
+            IdKind, //
+        },
+        class::BlockClass,
+        device_attr::{
+            AttributeGroups,
+            DeviceData, //
+        },
+        kobject::Kobject, //
+    },
+    bindings, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::{
+        from_err_ptr,
+        from_result,
+        to_result, //
+    },
+    fmt::{
+        self,
+        Write, //
+    },
+    prelude::*,
+    static_lock_class,
+    str::NullTerminatedFormatter,
+    sync::Arc, //
+};
+
+/// What a disk does.
+#[vtable]
+pub(crate) trait Operations: Send + Sync + Sized + 'static {
+    /// Attributes beside those of every disk, or none.
+    const ATTRIBUTES: Option<&'static AttributeGroups<Self>>;
+
+    /// A bio has been submitted. May sleep, unless the bio is `REQ_NOWAIT`.
+    fn submit_bio(this: &Self, bio: Bio);
+
+    /// The disk is opened; an error refuses it. Context: `open_mutex` is held.
+    fn open(this: &Self) -> Result;
+
+    /// The disk's identity of this kind, in at most 16 bytes: how many there are.
+    fn unique_id(this: &Self, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
+        let _ = (this, kind, id);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The last reference to the disk is gone, and with it the disk's on its data.
+    ///
+    /// Context: may sleep, but that of whoever put that reference; nothing keeps the module
+    /// loaded after this. So it must not drop what may be the last `Arc`, but hand it to a queue.
+    fn free(this: Arc<Self>);
+}
+
+/// A disk that is allocated but not added: nobody can see it.
+///
+/// # Invariants
+///
+/// Points to a valid disk that has not been added, and that we own.
+pub(crate) struct NewDisk(NonNull<bindings::gendisk>);
+
+// SAFETY: Nobody else has the disk.
+unsafe impl Send for NewDisk {}
+
+impl NewDisk {
+    /// Allocates a disk with these limits. `ENOMEM`; `EINVAL` for limits that contradict each
+    /// other. May sleep.
+    pub(crate) fn new(mut limits: Limits) -> Result<Self> {
+        // SAFETY: The limits are valid; a negative node means any.
+        let disk = from_err_ptr(unsafe {
+            bindings::__blk_alloc_disk(
+                limits.as_mut_ptr(),
+                bindings::NUMA_NO_NODE,
+                static_lock_class!().as_ptr(),
+            )
+        })?;
+        // INVARIANT: Just allocated.
+        NonNull::new(disk).map(Self).ok_or(ENOMEM)
+    }
+
+    /// The class that all disks are in.
+    pub(crate) fn block_class(&self) -> BlockClass {
+        // SAFETY: By the type invariant the disk is valid, and has its first block device.
+        let dev = unsafe { core::ptr::addr_of_mut!((*(*self.0.as_ptr()).part0).bd_device) };
+        // SAFETY: The device of an allocated disk has its class and its type.
+        unsafe { BlockClass::from_device(dev) }
+    }
+
+    /// Adds the disk under `name`, with a capacity of `sectors` (of 512 bytes), and shows it to
+    /// everybody. Its partitions are not scanned: [`DiskRef::scan_partitions`].
+    ///
+    /// `EEXIST` if the name is taken, `EINVAL` if it is too long or the capacity too large,
+    /// `ENOMEM`. Then `data` is dropped here, without [`Operations::free`]. May sleep.
+    pub(crate) fn add<T: Operations>(
+        self,
+        name: fmt::Arguments<'_>,
+        sectors: u64,
+        data: Arc<T>,
+    ) -> Result<Disk<T>> {
+        let disk = self.0.as_ptr();
+        // SAFETY: By the type invariant the disk is ours alone.
+        let name_buffer = unsafe { &mut (*disk).disk_name };
+        let mut writer = NullTerminatedFormatter::new(name_buffer).ok_or(EINVAL)?;
+        writer.write_fmt(name).map_err(|_| EINVAL)?;
+
+        let raw = Arc::into_raw(data);
+        // SAFETY: By the type invariant the disk is ours alone.
+        unsafe {
+            (*disk).fops = &Table::<T>::TABLE;
+            (*disk).private_data = raw.cast_mut().cast();
+        }
+        // SAFETY: By the type invariant the disk is valid.
+        unsafe { bindings::set_capacity(disk, sectors) };
+        // Reading the partition table may take until a path returns; that must not hold up
+        // whoever adds the disk.
+        // SAFETY: As above; the state is a bitmap of one word.
+        unsafe { bindings::rmpath_disk_set_state(disk, bindings::GD_SUPPRESS_PART_SCAN) };
+
+        let groups = match T::ATTRIBUTES {
+            Some(groups) => groups.as_ptr(),
+            None => core::ptr::null_mut(),
+        };
+        // SAFETY: The disk is valid and not added; the groups are static.
+        let added = to_result(unsafe {
+            bindings::device_add_disk(core::ptr::null_mut(), disk, groups)
+        });
+        if let Err(error) = added {
+            // SAFETY: A disk that was not added does not call `free_disk`: the data is ours.
+            drop(unsafe { Arc::from_raw(raw) });
+            return Err(error);
+        }
+        core::mem::forget(self);
+        // INVARIANT: The disk was just added, with data of type `T`.
+        // SAFETY: `disk` came from a `NonNull`.
+        Ok(Disk(unsafe { NonNull::new_unchecked(disk) }, PhantomData))
+    }
+}
+
+impl Drop for NewDisk {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the disk is ours. It was not added, so that `free_disk` is
+        // not called.
+        unsafe { bindings::put_disk(self.0.as_ptr()) };
+    }
+}
+
+/// A disk that everybody can see. Dropping it removes it: may sleep, until all its attributes and
+/// `submit_bio` calls have returned. Clones in flight are not waited for.
+///
+/// # Invariants
+///
+/// Points to a disk that was added with data of type `T` and not removed.
+pub(crate) struct Disk<T: Operations>(NonNull<bindings::gendisk>, PhantomData<T>);
+
+// SAFETY: A disk may be removed by any thread.
+unsafe impl<T: Operations> Send for Disk<T> {}
+// SAFETY: What `&Disk` allows may be done from any thread.
+unsafe impl<T: Operations> Sync for Disk<T> {}
+
+impl<T: Operations> Disk<T> {
+    /// A reference to the disk, which may outlive its removal.
+    pub(crate) fn reference(&self) -> DiskRef {
+        // SAFETY: By the type invariant the disk is valid.
+        unsafe { DiskRef::get(self.0) }
+    }
+}
+
+impl<T: Operations> Drop for Disk<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the disk was added and not removed.
+        unsafe { bindings::del_gendisk(self.0.as_ptr()) };
+        // SAFETY: The reference from its allocation is ours.
+        unsafe { bindings::put_disk(self.0.as_ptr()) };
+    }
+}
+
+/// A counted reference to a disk that was added. The disk may have been removed since.
+///
+/// # Invariants
+///
+/// Owns one reference on the disk.
+pub(crate) struct DiskRef(NonNull<bindings::gendisk>);
+
+// SAFETY: References may be put by any thread.
+unsafe impl Send for DiskRef {}
+// SAFETY: What `&DiskRef` allows may be done from any thread.
+unsafe impl Sync for DiskRef {}
+
+impl DiskRef {
+    /// # Safety
+    ///
+    /// The disk must be valid and have been added.
+    unsafe fn get(disk: NonNull<bindings::gendisk>) -> Self {
+        // SAFETY: The caller promises that the disk is valid.
+        unsafe { bindings::get_device(device_of(disk.as_ptr())) };
+        // INVARIANT: The reference was just taken.
+        Self(disk)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::gendisk {
+        self.0.as_ptr()
+    }
+
+    /// Its folder in sysfs.
+    pub(crate) fn kobject(&self) -> &Kobject {
+        // SAFETY: By the type invariant the disk is valid.
+        let dev = unsafe { device_of(self.as_ptr()) };
+        // SAFETY: As above.
+        unsafe { Kobject::from_raw(core::ptr::addr_of_mut!((*dev).kobj)) }
+    }
+
+    /// Its number.
+    pub(crate) fn dev(&self) -> DevT {
+        // SAFETY: By the type invariant the disk is valid; its number is set once it is added.
+        DevT::from_raw(unsafe { (*device_of(self.as_ptr())).devt })
+    }
+
+    /// Tells user space that the disk has changed (`KOBJ_CHANGE`). May sleep.
+    pub(crate) fn changed(&self) {
+        // SAFETY: By the type invariant the disk is valid.
+        unsafe { bindings::disk_uevent(self.as_ptr(), bindings::kobject_action_KOBJ_CHANGE) };
+    }
+
+    /// Looks for partitions. May sleep for as long as a read of the disk takes.
+    pub(crate) fn scan_partitions(&self) {
+        let disk = self.as_ptr();
+        // SAFETY: By the type invariant the disk is valid.
+        unsafe { bindings::rmpath_disk_clear_state(disk, bindings::GD_SUPPRESS_PART_SCAN) };
+        // SAFETY: As above.
+        let open_mutex = unsafe { core::ptr::addr_of_mut!((*disk).open_mutex) };
+        // SAFETY: The mutex is part of the disk.
+        unsafe { bindings::rmpath_mutex_lock(open_mutex) };
+        // It looks itself whether the disk is still there.
+        // SAFETY: `open_mutex` is held. Errors mean that there are no partitions.
+        let _ = unsafe { bindings::bdev_disk_changed(disk, false) };
+        // SAFETY: Locked above.
+        unsafe { bindings::mutex_unlock(open_mutex) };
+    }
+
+    /// Gives the disk new limits. `EINVAL` if they contradict each other. May sleep, while bios
+    /// wait that are about to be submitted.
+    pub(crate) fn set_limits(&self, mut limits: Limits) -> Result {
+        // SAFETY: By the type invariant the disk is valid, and has its queue.
+        let queue = unsafe { (*self.as_ptr()).queue };
+        // SAFETY: As above; the limits are valid. The lock is given up by the commit.
+        unsafe { bindings::rmpath_queue_limits_lock(queue) };
+        // SAFETY: The limits' lock is held.
+        to_result(unsafe {
+            bindings::queue_limits_commit_update_frozen(queue, limits.as_mut_ptr())
+        })
+    }
+}
+
+impl Drop for DiskRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to put.
+        unsafe { bindings::put_device(device_of(self.as_ptr())) };
+    }
+}
+
+/// disk_to_dev().
+///
+/// # Safety
+///
+/// `disk` must be valid.
+unsafe fn device_of(disk: *mut bindings::gendisk) -> *mut bindings::device {
+    // SAFETY: The caller promises that the disk is valid, and it has its first block device.
+    unsafe { core::ptr::addr_of_mut!((*(*disk).part0).bd_device) }
+}
+
+// SAFETY: The device of a disk that was added with data of type `T` leads to that data, which the
+// disk owns for as long as its device has attributes.
+unsafe impl<T: Operations> DeviceData for T {
+    unsafe fn from_device(dev: *mut bindings::device) -> *const T {
+        // SAFETY: The device is the `bd_device` of the disk's first block device.
+        let bdev = unsafe { kernel::container_of!(dev, bindings::block_device, bd_device) };
+        // SAFETY: That block device and its disk are valid.
+        unsafe { (*(*bdev).bd_disk).private_data }
+            .cast_const()
+            .cast()
+    }
+}
+
+struct Table<T>(PhantomData<T>);
+
+impl<T: Operations> Table<T> {
+    const TABLE: bindings::block_device_operations = bindings::block_device_operations {
+        submit_bio: Some(Self::submit_bio),
+        poll_bio: None,
+        open: Some(Self::open),
+        release: None,
+        ioctl: None,
+        compat_ioctl: None,
+        check_events: None,
+        unlock_native_capacity: None,
+        getgeo: None,
+        set_read_only: None,
+        free_disk: Some(Self::free_disk),
+        swap_slot_free_notify: None,
+        report_zones: None,
+        devnode: None,
+        get_unique_id: if T::HAS_UNIQUE_ID {
+            Some(Self::get_unique_id)
+        } else {
+            None
+        },
+        owner: crate::THIS_MODULE.as_ptr(),
+        pr_ops: core::ptr::null(),
+        alternative_gpt_sector: None,
+    };
+
+    /// # Safety
+    ///
+    /// `disk` must have been added with data of type `T`, and that not be freed.
+    #[inline]
+    unsafe fn data<'a>(disk: *mut bindings::gendisk) -> &'a T {
+        // SAFETY: The caller promises that the data is there.
+        unsafe { &*(*disk).private_data.cast_const().cast::<T>() }
+    }
+
+    /// # Safety
+    ///
+    /// As the block layer calls it.
+    unsafe extern "C" fn submit_bio(bio: *mut bindings::bio) {
+        // SAFETY: A bio that is submitted has a device, which has a disk.
+        let disk = unsafe { (*(*bio).bi_bdev).bd_disk };
+        // SAFETY: The disk is one of ours, and in use by the submitter.
+        let data = unsafe { Self::data(disk) };
+        // SAFETY: The bio is not null.
+        let bio = unsafe { NonNull::new_unchecked(bio) };
+        // SAFETY: The block layer gives the bio to us to end.
+        T::submit_bio(data, unsafe { Bio::from_raw(bio) });
+    }
+
+    /// # Safety
+    ///
+    /// As the block layer calls it.
+    unsafe extern "C" fn open(disk: *mut bindings::gendisk, _mode: bindings::blk_mode_t) -> c_int {
+        // SAFETY: The opener has a reference to the disk, so it is not freed.
+        from_result(|| T::open(unsafe { Self::data(disk) }).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// As the block layer calls it.
+    unsafe extern "C" fn get_unique_id(
+        disk: *mut bindings::gendisk,
+        id: *mut u8,
+        kind: bindings::blk_unique_id,
+    ) -> c_int {
+        from_result(|| {
+            let kind = match kind {
+                bindings::blk_unique_id_BLK_UID_EUI64 => IdKind::Eui64,
+                bindings::blk_unique_id_BLK_UID_NAA => IdKind::Naa,
+                _ => return Err(EINVAL),
+            };
+            // SAFETY: The caller has the disk open, so it is not freed.
+            let data = unsafe { Self::data(disk) };
+            // SAFETY: The caller's buffer has 16 bytes.
+            let id = unsafe { &mut *id.cast::<[u8; 16]>() };
+            T::unique_id(data, kind, id).and_then(|len| Ok(i32::try_from(len)?))
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As the block layer calls it: once, for a disk that was added.
+    unsafe extern "C" fn free_disk(disk: *mut bindings::gendisk) {
+        // SAFETY: The data came from `Arc::into_raw` in `add`, and is taken once.
+        T::free(unsafe { Arc::from_raw((*disk).private_data.cast_const().cast()) });
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+struct file *rmpath_get_file(struct file *file)
+{
+	return get_file(file);
+}
+
+u64 rmpath_bdev_nr_sectors(struct block_device *bdev)
+{
+	return bdev_nr_sectors(bdev);
+}
+
+unsigned int rmpath_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+bool rmpath_bdev_is_partition(struct block_device *bdev)
+{
+	return bdev_is_partition(bdev);
+}
+
+bool rmpath_bdev_is_zoned(struct block_device *bdev)
+{
+	return bdev_is_zoned(bdev);
+}
+
+bool rmpath_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+bool rmpath_disk_live(struct gendisk *disk)
+{
+	return disk_live(disk);
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state of one path: whether it can be used, and how well.
+//!
+//! It is one word of flags, so that a submitter sees with one load whether the path is usable and
+//! what it is worth. Every change is one atomic step, and says whether it changed anything, so that
+//! of many who notice the same failure one reports it.
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+/// How well a path leads to its disk, as its device sees it (ANA, ALUA).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessState {
+    /// Use it.
+    Optimized,
+    /// Use it when there is no optimized one.
+    NonOptimized,
+    /// Do not use it.
+    Inaccessible,
+}
+
+impl AccessState {
+    /// As sysfs shows and takes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Optimized => "optimized",
+            Self::NonOptimized => "non-optimized",
+            Self::Inaccessible => "inaccessible",
+        }
+    }
+
+    /// The state of that name. `EINVAL` if there is none.
+    pub(crate) fn from_name(name: &[u8]) -> Result<Self> {
+        [Self::Optimized, Self::NonOptimized, Self::Inaccessible]
+            .into_iter()
+            .find(|state| state.name().as_bytes() == name)
+            .ok_or(EINVAL)
+    }
+}
+
+/// Why a path was failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailReason {
+    /// Its I/O fails.
+    Io,
+    /// Somebody said so: it stays failed until somebody says otherwise.
+    Admin,
+}
+
+/// How many soft errors in a row fail a path.
+const SOFT_ERRORS: u32 = 2;
+
+const NON_OPTIMIZED: u32 = 1 << 0;
+const INACCESSIBLE: u32 = 1 << 1;
+const FAILED_IO: u32 = 1 << 2;
+const FAILED_ADMIN: u32 = 1 << 3;
+const DEAD: u32 = 1 << 4;
+
+const ACCESS: u32 = NON_OPTIMIZED | INACCESSIBLE;
+const FAILED: u32 = FAILED_IO | FAILED_ADMIN;
+const UNUSABLE: u32 = INACCESSIBLE | FAILED | DEAD;
+
+/// The state of a path. All methods: any context.
+pub(crate) struct PathState {
+    flags: Atomic<u32>,
+    failures: Atomic<u32>,
+    soft_errors: Atomic<u32>,
+}
+
+impl PathState {
+    /// That of a path that has not failed yet.
+    pub(crate) fn new(access: AccessState) -> Self {
+        Self {
+            flags: Atomic::new(Self::bits(access)),
+            failures: Atomic::new(0),
+            soft_errors: Atomic::new(0),
+        }
+    }
+
+    fn bits(access: AccessState) -> u32 {
+        match access {
+            AccessState::Optimized => 0,
+            AccessState::NonOptimized => NON_OPTIMIZED,
+            AccessState::Inaccessible => INACCESSIBLE,
+        }
+    }
+
+    /// Clears and sets flags in one step; returns what they were before.
+    fn change(&self, clear: u32, set: u32) -> u32 {
+        let mut old = self.flags.load(Relaxed);
+        loop {
+            match self
+                .flags
+                .cmpxchg(old, (old & !clear) | set, kernel::sync::atomic::Full)
+            {
+                Ok(_) => return old,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Whether I/O may be sent that way.
+    #[inline]
+    pub(crate) fn is_usable(&self) -> bool {
+        self.flags.load(Relaxed) & UNUSABLE == 0
+    }
+
+    /// Whether it is usable and optimized.
+    #[inline]
+    pub(crate) fn is_optimized(&self) -> bool {
+        self.flags.load(Relaxed) & (UNUSABLE | NON_OPTIMIZED) == 0
+    }
+
+    /// Whether it has failed, for whatever reason.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.flags.load(Relaxed) & FAILED != 0
+    }
+
+    /// Whether its device is gone for good.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.flags.load(Relaxed) & DEAD != 0
+    }
+
+    /// One word for all of it.
+    pub(crate) fn name(&self) -> &'static str {
+        let flags = self.flags.load(Relaxed);
+        if flags & DEAD != 0 {
+            "dead"
+        } else if flags & FAILED != 0 {
+            "failed"
+        } else if flags & INACCESSIBLE != 0 {
+            AccessState::Inaccessible.name()
+        } else if flags & NON_OPTIMIZED != 0 {
+            AccessState::NonOptimized.name()
+        } else {
+            AccessState::Optimized.name()
+        }
+    }
+
+    /// Fails the path. Returns whether it had not failed before: one of many callers is told so,
+    /// and that counts one failure.
+    pub(crate) fn fail(&self, reason: FailReason) -> bool {
+        let flag = match reason {
+            FailReason::Io => FAILED_IO,
+            FailReason::Admin => FAILED_ADMIN,
+        };
+        let newly = self.change(0, flag) & FAILED == 0;
+        if newly {
+            self.failures.fetch_add(1, Relaxed);
+        }
+        newly
+    }
+
+    /// Forgives the path its failures. Returns whether it had failed.
+    pub(crate) fn reinstate(&self) -> bool {
+        self.soft_errors.store(0, Relaxed);
+        self.change(FAILED, 0) & FAILED != 0
+    }
+
+    /// Sets the access state.
+    pub(crate) fn set_access(&self, access: AccessState) {
+        self.change(ACCESS, Self::bits(access));
+    }
+
+    /// The device is gone: nothing makes the path usable again. Returns whether this is news.
+    pub(crate) fn kill(&self) -> bool {
+        self.change(0, DEAD) & DEAD == 0
+    }
+
+    /// Notes an error that may or may not be the path's fault. Returns whether it was one too many
+    /// in a row, so that the path should be failed.
+    pub(crate) fn note_soft_error(&self) -> bool {
+        self.soft_errors.fetch_add(1, Relaxed) + 1 >= SOFT_ERRORS
+    }
+
+    /// Notes that the path works. Writes only if there was an error to forget.
+    #[inline]
+    pub(crate) fn note_success(&self) {
+        if self.soft_errors.load(Relaxed) != 0 {
+            self.soft_errors.store(0, Relaxed);
+        }
+    }
+
+    /// How many times the path went from working to failed.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Relaxed)
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_path)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_count_transitions() {
+        let path = PathState::new(AccessState::Optimized);
+        assert!(path.is_usable());
+        assert!(path.fail(FailReason::Io));
+        assert!(!path.fail(FailReason::Io));
+        assert!(!path.fail(FailReason::Admin));
+        assert_eq!(path.failures(), 1);
+        assert_eq!(path.name(), "failed");
+        assert!(path.reinstate());
+        assert!(!path.reinstate());
+        assert!(path.is_usable());
+        assert!(path.fail(FailReason::Admin));
+        assert_eq!(path.failures(), 2);
+    }
+
+    #[test]
+    fn access_is_apart_from_failure() {
+        let path = PathState::new(AccessState::NonOptimized);
+        assert!(path.is_usable());
+        assert!(!path.is_optimized());
+        assert!(path.fail(FailReason::Io));
+        path.set_access(AccessState::Optimized);
+        assert!(!path.is_usable());
+        assert!(path.reinstate());
+        assert!(path.is_optimized());
+        path.set_access(AccessState::Inaccessible);
+        assert!(!path.is_usable());
+        assert!(!path.is_failed());
+        assert_eq!(path.name(), "inaccessible");
+    }
+
+    #[test]
+    fn the_dead_do_not_return() {
+        let path = PathState::new(AccessState::Optimized);
+        assert!(path.kill());
+        assert!(!path.kill());
+        path.reinstate();
+        path.set_access(AccessState::Optimized);
+        assert!(!path.is_usable());
+        assert!(path.is_dead());
+        assert_eq!(path.name(), "dead");
+    }
+
+    #[test]
+    fn one_soft_error_is_forgiven() {
+        let path = PathState::new(AccessState::Optimized);
+        assert!(!path.note_soft_error());
+        path.note_success();
+        assert!(!path.note_soft_error());
+        assert!(path.note_soft_error());
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for state in [
+            AccessState::Optimized,
+            AccessState::NonOptimized,
+            AccessState::Inaccessible,
+        ] {
+            assert!(AccessState::from_name(state.name().as_bytes()) == Ok(state));
+        }
+        assert!(AccessState::from_name(b"optimised") == Err(EINVAL));
+        assert!(AccessState::from_name(b"") == Err(EINVAL));
+    }
+}
