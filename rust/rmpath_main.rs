@@ -8,6 +8,7 @@
 
 mod abstractions;
 mod bindings;
+mod head;
 mod mpath;
 
 use kernel::prelude::*;
@@ -19,13 +20,44 @@ module! {
     description: "Multipath block device: a head node and a device-mapper target over one core",
     license: "GPL",
     alias: ["dm-rmpath"],
+    params: {
+        auto_attach: u32 {
+            default: 1,
+            description: "0: off; 1: a returning disk whose head exists rejoins it by itself (default)",
+        },
+    },
 }
 
-struct RmpathModule;
+struct RmpathModule {
+    _head: head::Front,
+    // Last: callbacks that RCU runs may still be on their way.
+    _callbacks: Callbacks,
+}
+
+/// Waits, when dropped, for callbacks of this module that RCU still has to run.
+struct Callbacks;
+
+impl Drop for Callbacks {
+    fn drop(&mut self) {
+        abstractions::rcu::rcu_barrier();
+    }
+}
 
 impl kernel::Module for RmpathModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let auto_attach = match *module_parameters::auto_attach.value() {
+            0 => false,
+            1 => true,
+            other => {
+                pr_err!("auto_attach={} is not supported; 0 and 1 are\n", other);
+                return Err(EINVAL);
+            }
+        };
         abstractions::module::record_during_init();
-        Ok(Self)
+        let callbacks = Callbacks;
+        Ok(Self {
+            _head: head::Front::new(auto_attach)?,
+            _callbacks: callbacks,
+        })
     }
 }
