@@ -116,8 +116,8 @@ bad EOPNOTSUPP "a zoned device" "device=/dev/nbzoned wwid=x"
 	printf '\125\252'
 } | dd of=/dev/nbsmall bs=512 count=1 iflag=fullblock status=none
 blockdev --rereadpt /dev/nbsmall
-wait_for 60 test -b /dev/nbsmallp1 || bail "no partition"
-bad EINVAL "a partition" "device=/dev/nbsmallp1 wwid=x"
+wait_for 60 test -b /dev/nbsmall1 || bail "no partition"
+bad EINVAL "a partition" "device=/dev/nbsmall1 wwid=x"
 
 # remove_path.
 bad_remove EINVAL "an empty line" ""

@@ -35,13 +35,16 @@ NGUID2=20000000-0000-4000-8000-00000000000b
 
 eui() { echo "eui.${1//-/}"; }
 
-# nvmet_up: a subsystem that the loop ports 1 and 2 lead to. Path disks need nvme_core's own multipathing off.
+eui() { echo "eui.${1//-/}"; }
+
+# nvmet_up: a subsystem that the loop ports 1 and 2 lead to. Path disks need nvme_core's own multipathing off; its time
+# limit is for tests that keep I/O in flight.
 nvmet_up() {
 	local port
 	if reads /sys/module/nvme_core/parameters/multipath Y; then
 		modprobe -r nvme-loop nvme-tcp nvme nvme-fabrics nvme-core || return 1
 	fi
-	modprobe nvme-core multipath=N && modprobe nvmet && modprobe nvme-loop || return 1
+	modprobe nvme-core multipath=N io_timeout=240 && modprobe nvmet && modprobe nvme-loop || return 1
 	mkdir "$NVMET/subsystems/$NQN" || return 1
 	echo 1 >"$NVMET/subsystems/$NQN/attr_allow_any_host"
 	for port in 1 2; do
