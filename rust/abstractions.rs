@@ -11,6 +11,7 @@ pub(crate) mod block_device;
 pub(crate) mod class;
 pub(crate) mod device_attr;
 pub(crate) mod gendisk;
+pub(crate) mod gfp;
 pub(crate) mod kobject;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod kunit;

@@ -60,8 +60,10 @@ void rmpath_queue_limits_lock(struct request_queue *q);
 unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev);
 void rmpath_mutex_lock(struct mutex *lock);
 
-/* workqueue.c */
-struct workqueue_struct *rmpath_alloc_workqueue(const char *name, unsigned int flags);
+/* kunit.c */
+void rmpath_kunit_mark_skipped(const char *why);
+void rmpath_set_make_it_fail(int value);
+
 /* percpu_ref.c */
 bool rmpath_percpu_ref_tryget_live(struct percpu_ref *ref);
 void rmpath_percpu_ref_put(struct percpu_ref *ref);
@@ -72,5 +74,8 @@ unsigned long rmpath_spin_lock_irqsave(spinlock_t *lock);
 bool rmpath_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 void rmpath_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 bool rmpath_irqs_disabled(void);
+
+/* workqueue.c */
+struct workqueue_struct *rmpath_alloc_workqueue(const char *name, unsigned int flags);
 
 #endif
