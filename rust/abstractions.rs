@@ -22,3 +22,4 @@ pub(crate) mod rcu;
 pub(crate) mod spinlock;
 pub(crate) mod sysfs;
 pub(crate) mod workqueue;
+pub(crate) mod xarray;

@@ -14,6 +14,7 @@
 #include <linux/percpu-refcount.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 /* bio.c */
 static const u8 RMPATH_BLK_STS_OK = (__force u8)BLK_STS_OK;
@@ -77,5 +78,9 @@ bool rmpath_irqs_disabled(void);
 
 /* workqueue.c */
 struct workqueue_struct *rmpath_alloc_workqueue(const char *name, unsigned int flags);
+
+/* xarray.c */
+unsigned long rmpath_xa_lock_irqsave(struct xarray *xa);
+void rmpath_xa_unlock_irqrestore(struct xarray *xa, unsigned long flags);
 
 #endif

@@ -12,3 +12,4 @@
 #include "percpu_ref.c"
 #include "spinlock.c"
 #include "workqueue.c"
+#include "xarray.c"
