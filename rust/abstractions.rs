@@ -12,6 +12,7 @@ pub(crate) mod class;
 pub(crate) mod device_attr;
 pub(crate) mod gendisk;
 pub(crate) mod gfp;
+pub(crate) mod idr;
 pub(crate) mod kobject;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod kunit;

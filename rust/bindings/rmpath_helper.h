@@ -61,6 +61,10 @@ void rmpath_queue_limits_lock(struct request_queue *q);
 unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev);
 void rmpath_mutex_lock(struct mutex *lock);
 
+/* idr.c */
+void rmpath_idr_init(struct idr *idr);
+void rmpath_idr_preload_end(void);
+
 /* kunit.c */
 void rmpath_kunit_mark_skipped(const char *why);
 void rmpath_set_make_it_fail(int value);

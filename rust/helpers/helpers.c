@@ -8,6 +8,7 @@
 #include "bio.c"
 #include "block_device.c"
 #include "gendisk.c"
+#include "idr.c"
 #include "kunit.c"
 #include "percpu_ref.c"
 #include "spinlock.c"
