@@ -12,6 +12,7 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/percpu-refcount.h>
+#include <linux/percpu.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -68,6 +69,10 @@ void rmpath_idr_preload_end(void);
 /* kunit.c */
 void rmpath_kunit_mark_skipped(const char *why);
 void rmpath_set_make_it_fail(int value);
+
+/* percpu.c */
+u32 rmpath_this_cpu_inc_return_4(u32 __percpu *pcp);
+void rmpath_this_cpu_write_4(u32 __percpu *pcp, u32 val);
 
 /* percpu_ref.c */
 bool rmpath_percpu_ref_tryget_live(struct percpu_ref *ref);

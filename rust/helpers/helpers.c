@@ -10,6 +10,7 @@
 #include "gendisk.c"
 #include "idr.c"
 #include "kunit.c"
+#include "percpu.c"
 #include "percpu_ref.c"
 #include "spinlock.c"
 #include "workqueue.c"
