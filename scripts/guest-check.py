@@ -158,6 +158,16 @@ def declared_suites():
     return suites
 
 
+def let_allocations_fail():
+    """Sets failslab up for the tests that ask for failing allocations: it concerns only threads with make-it-fail."""
+    for name, value in (("task-filter", "Y"), ("verbose", "0"), ("times", "-1"), ("probability", "100")):
+        try:
+            with open(f"/sys/kernel/debug/failslab/{name}", "w", encoding="utf-8") as f:
+                f.write(value)
+        except FileNotFoundError:
+            return
+
+
 def run_kunit(log, counts):
     """Loads the module with all suites enabled, and compares what ran with what the source declares."""
     expected = declared_suites()
@@ -168,6 +178,7 @@ def run_kunit(log, counts):
         return []
     with open(glob, "w", encoding="utf-8") as f:
         f.write("*")
+    let_allocations_fail()
 
     ran, suite, messages = {}, None, []
     with subprocess.Popen(
