@@ -226,6 +226,9 @@ mod tests {
         _operations: KBox<bindings::block_device_operations>,
     }
 
+    /// # Safety
+    ///
+    /// Only for the block layer.
     unsafe extern "C" fn submit_bio(bio: *mut bindings::bio) {
         // SAFETY: The block layer gives it to us, to be ended once.
         unsafe { bindings::bio_endio(bio) };

@@ -428,7 +428,7 @@ mod tests {
         let mut out = unsafe { Output::from_page(page.as_mut_ptr()) };
         let mut results = Ok(());
         for _ in 0..PAGE_SIZE {
-            results = results.and(write!(out, "{}", "abc"));
+            results = results.and(write!(out, "abc"));
         }
         let len = out.len;
         assert_eq!(results, Ok(()));
