@@ -26,10 +26,7 @@ pub(crate) use limits::Limits;
 use crate::{
     abstractions::{
         bio::Bio,
-        block_device::{
-            DevT,
-            IdKind, //
-        },
+        block_device::IdKind,
         class::BlockClass,
         device_attr::{
             AttributeGroups,
@@ -252,12 +249,6 @@ impl DiskRef {
 
     pub(super) fn as_ptr(&self) -> *mut bindings::gendisk {
         self.0.as_ptr()
-    }
-
-    /// Its number.
-    pub(crate) fn dev(&self) -> DevT {
-        // SAFETY: By the type invariant the disk is valid; its number is set once it is added.
-        DevT::from_raw(unsafe { (*device_of(self.as_ptr())).devt })
     }
 
     /// Tells user space that the disk has changed (`KOBJ_CHANGE`). May sleep.

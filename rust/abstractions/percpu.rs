@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A round-robin cursor that each CPU has its own of.
+//! Numbers that each CPU has its own of: a round-robin cursor, and a counter.
 //!
 //! A cursor that all CPUs share is a cache line that all of them write for every I/O. It need not be
 //! shared for each of `n` choices to get its turn.
@@ -47,19 +47,8 @@ unsafe impl Sync for PerCpuCursor {}
 impl PerCpuCursor {
     /// Creates a cursor. May sleep. Fails with [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
-        // SAFETY: It has no requirements; the memory is zeroed.
-        let cursors = unsafe {
-            bindings::pcpu_alloc_noprof(
-                size_of::<u32>(),
-                align_of::<u32>(),
-                false,
-                gfp::as_raw(GFP_KERNEL),
-            )
-        };
         // INVARIANT: The allocation is new.
-        NonNull::new(cursors.cast())
-            .map(|cursors| Self { cursors })
-            .ok_or(ENOMEM)
+        Ok(Self { cursors: alloc()? })
     }
 
     /// Steps this CPU's cursor and returns it, a number below `n`; 0 when `n` is 0.
@@ -88,6 +77,75 @@ impl Drop for PerCpuCursor {
         // SAFETY: By the type invariant the allocation is ours, and nobody uses it any more.
         unsafe { bindings::free_percpu(self.cursors.as_ptr().cast::<c_void>()) };
     }
+}
+
+/// A count to which each CPU adds at a place of its own.
+///
+/// # Invariants
+///
+/// `counts` is a per-CPU allocation of a `u32`, and owned by `self`. It is changed by single
+/// instructions on this CPU's copy only.
+pub(crate) struct PerCpuCounter {
+    counts: NonNull<u32>,
+}
+
+// SAFETY: Per-CPU memory belongs to no thread.
+unsafe impl Send for PerCpuCounter {}
+
+// SAFETY: By the type invariant threads that share a CPU, or change it, do not disturb each other.
+unsafe impl Sync for PerCpuCounter {}
+
+impl PerCpuCounter {
+    /// Creates a counter at 0. May sleep. Fails with [`ENOMEM`].
+    pub(crate) fn new() -> Result<Self> {
+        // INVARIANT: The allocation is new, and zeroed.
+        Ok(Self {
+            counts: alloc()?,
+        })
+    }
+
+    /// Adds one. Any context.
+    #[inline]
+    pub(crate) fn inc(&self) {
+        // SAFETY: By the type invariant it is a per-CPU pointer to a `u32`.
+        unsafe { bindings::rmpath_this_cpu_add_4(self.counts.as_ptr(), 1) };
+    }
+
+    /// Takes one away, on whatever CPU it was added. Any context.
+    #[inline]
+    pub(crate) fn dec(&self) {
+        // SAFETY: By the type invariant it is a per-CPU pointer to a `u32`.
+        unsafe { bindings::rmpath_this_cpu_add_4(self.counts.as_ptr(), u32::MAX) };
+    }
+
+    /// The sum over all CPUs. Exact when nobody changes it meanwhile; never below 0. Any context.
+    pub(crate) fn sum(&self) -> u32 {
+        // SAFETY: By the type invariant it is a per-CPU pointer to a `u32`.
+        let sum = unsafe { bindings::rmpath_per_cpu_sum_4(self.counts.as_ptr()) };
+        // One that was added behind our back and taken away before our eyes.
+        (sum as i32).max(0) as u32
+    }
+}
+
+impl Drop for PerCpuCounter {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the allocation is ours, and nobody uses it any more.
+        unsafe { bindings::free_percpu(self.counts.as_ptr().cast::<c_void>()) };
+    }
+}
+
+/// A per-CPU `u32`, zeroed. May sleep. Fails with [`ENOMEM`].
+fn alloc() -> Result<NonNull<u32>> {
+    // SAFETY: It has no requirements; the memory is zeroed.
+    let ptr = unsafe {
+        bindings::pcpu_alloc_noprof(
+            size_of::<u32>(),
+            align_of::<u32>(),
+            false,
+            gfp::as_raw(GFP_KERNEL),
+        )
+    };
+    NonNull::new(ptr.cast()).ok_or(ENOMEM)
 }
 
 #[cfg(CONFIG_KUNIT = "y")]
@@ -166,6 +224,34 @@ mod tests {
 
         assert_eq!(ours, 0);
         assert_eq!(wrong.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn counts_add_up_wherever_they_are_made() -> Result {
+        const EACH: u32 = 5_000;
+        let counter = Arc::new(PerCpuCounter::new()?, GFP_KERNEL)?;
+        let other = counter.clone();
+        let thread = Thread::spawn(move || {
+            for _ in 0..EACH {
+                other.inc();
+            }
+        })?;
+        for _ in 0..EACH {
+            counter.inc();
+        }
+        thread.join();
+        let all = counter.sum();
+        for _ in 0..2 * EACH {
+            counter.dec();
+        }
+        let none = counter.sum();
+        counter.dec();
+        let below = counter.sum();
+
+        assert_eq!(all, 2 * EACH);
+        assert_eq!(none, 0);
+        assert_eq!(below, 0);
         Ok(())
     }
 }

@@ -79,6 +79,8 @@ void rmpath_memalloc_noio_restore(unsigned int flags);
 
 /* percpu.c */
 u32 rmpath_this_cpu_inc_return_4(u32 __percpu *pcp);
+void rmpath_this_cpu_add_4(u32 __percpu *pcp, u32 val);
+u32 rmpath_per_cpu_sum_4(u32 __percpu *pcp);
 void rmpath_this_cpu_write_4(u32 __percpu *pcp, u32 val);
 
 /* percpu_ref.c */

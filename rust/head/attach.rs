@@ -62,8 +62,6 @@ use kernel::{
 
 /// Why a device does not become a path.
 pub(super) enum Refusal {
-    /// What was asked for makes no sense.
-    Spec(Error, &'static str),
     /// The device's file.
     Lookup(Error),
     /// The device cannot be opened for ourselves alone.
@@ -90,7 +88,7 @@ impl Refusal {
     /// The errno for the user.
     pub(super) fn errno(&self) -> Error {
         match self {
-            Self::Spec(error, _) | Self::Lookup(error) | Self::Open(error) => *error,
+            Self::Lookup(error) | Self::Open(error) => *error,
             Self::Unsuitable(error, _) | Self::Failed(error, _) => *error,
             Self::Duplicate => EEXIST,
             Self::Own => eloop(),
@@ -104,7 +102,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Spec(_, why) | Self::Unsuitable(_, why) => f.write_str(why),
+            Self::Unsuitable(_, why) => f.write_str(why),
             Self::Lookup(error) if *error == ENOTBLK => f.write_str("not a block device"),
             Self::Lookup(error) if *error == ENOENT => f.write_str("no such file"),
             Self::Lookup(error) => write!(f, "cannot look it up: {error:?}"),

@@ -32,7 +32,10 @@ use kernel::{
     sync::Arc, //
 };
 
-static CONTROL: [Attribute<Shared>; 2] = [
+static CONTROL: [Attribute<Shared>; 3] = [
+    Attribute::ro(c"auto_attach", |shared, out| {
+        out.write_fmt(fmt!("{}\n", u32::from(shared.auto_attach)))
+    }),
     Attribute::wo(c"add_path", |shared, text| {
         let shared: Arc<Shared> = shared.into();
         report("add_path", text, |spec| add_path(&shared, spec))
@@ -90,7 +93,7 @@ impl Front {
     ///
     /// `ENOMEM`, or `EEXIST` if there is a class called rmpath.
     pub(crate) fn new(auto_attach: bool) -> Result<Self> {
-        let shared = Shared::new()?;
+        let shared = Shared::new(auto_attach)?;
         let running = Running(Discovery::new(shared.clone())?);
         let interface = if auto_attach {
             let class = NewDisk::new(Limits::stacking())?.block_class();

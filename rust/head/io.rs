@@ -89,6 +89,7 @@ impl CloneOps for HeadIo {
 
     #[inline]
     fn end_io(clone: BioClone<Self>, path: Self::Target, status: BlkStatus) {
+        path.handle().end_io();
         if status == BlkStatus::OK {
             path.handle().state.note_success();
             drop(path);
@@ -187,7 +188,10 @@ impl Head {
             }
         });
         match route {
-            Route::Path(clone, path, flags) => clone.submit(path, flags),
+            Route::Path(clone, path, flags) => {
+                path.handle().begin_io();
+                clone.submit(path, flags);
+            }
             Route::End(clone, status) => clone.finish(status),
             Route::Parked => (),
         }

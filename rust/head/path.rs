@@ -10,6 +10,7 @@ use crate::{
             BlockDevice,
             Holder, //
         },
+        percpu::PerCpuCounter,
         percpu_ref::{
             Live,
             LiveRef, //
@@ -44,6 +45,7 @@ pub(super) struct PathHandle {
     pub(super) weight: u32,
     /// Bios that were retried after an error here.
     pub(super) failovers: Atomic<u64>,
+    inflight: PerCpuCounter,
     head: SetOnce<Arc<Head>>,
 }
 
@@ -54,6 +56,7 @@ impl PathHandle {
             state: PathState::new(access),
             weight,
             failovers: Atomic::new(0),
+            inflight: PerCpuCounter::new()?,
             head: SetOnce::new(),
         };
         Ok(Arc::new(handle, GFP_KERNEL)?)
@@ -70,8 +73,20 @@ impl PathHandle {
     }
 
     /// How many bios are under way on it.
-    pub(super) fn inflight(&self) -> u64 {
-        0
+    pub(super) fn inflight(&self) -> u32 {
+        self.inflight.sum()
+    }
+
+    /// A clone is sent there.
+    #[inline]
+    pub(super) fn begin_io(&self) {
+        self.inflight.inc();
+    }
+
+    /// It has come back.
+    #[inline]
+    pub(super) fn end_io(&self) {
+        self.inflight.dec();
     }
 
     /// The path is to go, for good: marks it and queues the rest. Any context.

@@ -38,6 +38,8 @@ pub(super) type Registry = RBTree<Wwid, Arc<Head>>;
 /// last one is the module's, whose exit destroys the queues when nothing is on them.
 #[pin_data]
 pub(super) struct Shared {
+    /// Whether disks that return rejoin their head by themselves.
+    pub(super) auto_attach: bool,
     /// Their numbers, and those that can be seen.
     pub(super) heads: Arc<IdTable<Head>>,
     #[pin]
@@ -56,7 +58,7 @@ pub(super) struct Shared {
 
 impl Shared {
     /// `ENOMEM`.
-    pub(super) fn new() -> Result<Arc<Self>> {
+    pub(super) fn new(auto_attach: bool) -> Result<Arc<Self>> {
         let heads = IdTable::new(GFP_KERNEL)?;
         let requeue = Queue::new(c"rmpath_requeue", QueueKind::Reclaim)?;
         let removal = Queue::new(c"rmpath_removal", QueueKind::Unbound)?;
@@ -65,6 +67,7 @@ impl Shared {
         let reap = Queue::new(c"rmpath_reap", QueueKind::Unbound)?;
         Arc::pin_init(
             pin_init!(Self {
+                auto_attach,
                 heads,
                 registry <- new_mutex!(RBTree::new(), "rmpath_registry"),
                 requeue,

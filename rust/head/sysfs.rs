@@ -10,10 +10,7 @@ use super::{
 };
 use crate::{
     abstractions::{
-        device_attr::{
-            attribute_groups,
-            AttributeGroups, //
-        },
+        device_attr::attribute_groups,
         sysfs::{
             parse_u32,
             trimmed,
