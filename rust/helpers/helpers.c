@@ -7,6 +7,7 @@
 
 #include "bio.c"
 #include "block_device.c"
+#include "device_mapper.c"
 #include "gendisk.c"
 #include "workqueue.c"
 #include "percpu_ref.c"
