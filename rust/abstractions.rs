@@ -10,6 +10,7 @@ pub(crate) mod bio;
 pub(crate) mod block_device;
 pub(crate) mod class;
 pub(crate) mod device_attr;
+pub(crate) mod device_mapper;
 pub(crate) mod gendisk;
 pub(crate) mod kobject;
 #[cfg(CONFIG_KUNIT = "y")]

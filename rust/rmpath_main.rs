@@ -8,6 +8,7 @@
 
 mod abstractions;
 mod bindings;
+mod dm;
 mod mpath;
 
 use kernel::prelude::*;
@@ -21,11 +22,15 @@ module! {
     alias: ["dm-rmpath"],
 }
 
-struct RmpathModule;
+struct RmpathModule {
+    _dm: dm::Front,
+}
 
 impl kernel::Module for RmpathModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         abstractions::module::record_during_init();
-        Ok(Self)
+        Ok(Self {
+            _dm: dm::register()?,
+        })
     }
 }
