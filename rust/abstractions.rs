@@ -12,6 +12,7 @@ pub(crate) mod class;
 pub(crate) mod class_interface;
 pub(crate) mod device_attr;
 pub(crate) mod errno;
+pub(crate) mod device_mapper;
 pub(crate) mod gendisk;
 pub(crate) mod gfp;
 pub(crate) mod idr;

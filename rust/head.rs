@@ -25,7 +25,11 @@ mod spec;
 mod sysfs;
 mod wwid;
 
-pub(crate) use control::Front;
+pub(crate) use control::{
+    new,
+    Control,
+    Heads, //
+};
 
 use crate::{
     abstractions::{

@@ -5,6 +5,7 @@
 //! Both front ends use it, and nothing here knows which of them does.
 
 pub(crate) mod error;
+pub(crate) mod group;
 pub(crate) mod park;
 pub(crate) mod path;
 pub(crate) mod selector;

@@ -8,6 +8,7 @@
 
 mod abstractions;
 mod bindings;
+mod dm;
 mod head;
 mod mpath;
 
@@ -29,8 +30,13 @@ module! {
 }
 
 struct RmpathModule {
-    _head: head::Front,
-    // Last: callbacks that RCU runs may still be on their way.
+    // No more commands and no more new disks ...
+    _control: head::Control,
+    // ... no more maps ...
+    _dm: dm::Front,
+    // ... nothing left to do, and no queue to do it on ...
+    _heads: head::Heads,
+    // ... and no callback that RCU still has to run.
     _callbacks: Callbacks,
 }
 
@@ -55,8 +61,14 @@ impl kernel::Module for RmpathModule {
         };
         abstractions::module::record_during_init();
         let callbacks = Callbacks;
+        // In this order: should the next step fail, they are dropped in the reverse one.
+        let (heads, control) = head::new(auto_attach)?;
+        // The last step that can fail: dm may make maps as soon as it knows the target.
+        let dm = dm::register()?;
         Ok(Self {
-            _head: head::Front::new(auto_attach)?,
+            _control: control,
+            _dm: dm,
+            _heads: heads,
             _callbacks: callbacks,
         })
     }

@@ -7,6 +7,7 @@
 #define RMPATH_HELPER_H
 
 #include <linux/bio.h>
+#include <linux/bio-integrity.h>
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
 #include <linux/kthread.h>
@@ -56,6 +57,18 @@ bool rmpath_bdev_is_partition(struct block_device *bdev);
 bool rmpath_bdev_is_zoned(struct block_device *bdev);
 bool rmpath_bdev_read_only(struct block_device *bdev);
 bool rmpath_disk_live(struct gendisk *disk);
+
+/* device_mapper.c */
+static const u8 RMPATH_BLK_STS_DM_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
+static const u32 RMPATH_REQ_POLLED = (__force u32)REQ_POLLED;
+static const u32 RMPATH_DM_IOCTL = DM_IOCTL;
+#ifdef CONFIG_DM_UEVENT
+/* drivers/md/dm-uevent.h, which modules outside the tree do not see. */
+void dm_path_uevent(unsigned int event_type, struct dm_target *ti, const char *path,
+		    unsigned int nr_valid_paths);
+#endif
+void rmpath_bio_set_dev(struct bio *bio, struct block_device *bdev);
+struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip);
 
 /* gendisk.c */
 static const blk_features_t RMPATH_BLK_FEAT_NOWAIT = BLK_FEAT_NOWAIT;

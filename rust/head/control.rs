@@ -76,36 +76,38 @@ fn remove_path(shared: &Shared, spec: &Spec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The head nodes: what lets them be made, and what they share.
-///
-/// Dropped in this order: no more commands, no more new disks, nothing looking at disks, and then
-/// the queues, on which nothing can be: every head has a reference on the module.
-pub(crate) struct Front {
+/// What lets heads be made. Dropped in this order: no more commands, no more new disks.
+pub(crate) struct Control {
     _class: Class<Shared>,
     _interface: Option<BlockInterface<Discovery>>,
-    _running: Running,
+}
+
+/// What heads share. Dropped in this order: nothing looks at disks any more, and then the queues
+/// go, on which nothing can be, for every head has a reference on the module.
+pub(crate) struct Heads {
+    running: Running,
     _shared: Arc<Shared>,
 }
 
-impl Front {
-    /// Makes the front end. `auto_attach`: whether disks that return rejoin their head by
-    /// themselves.
-    ///
-    /// `ENOMEM`, or `EEXIST` if there is a class called rmpath.
-    pub(crate) fn new(auto_attach: bool) -> Result<Self> {
-        let shared = Shared::new(auto_attach)?;
-        let running = Running(Discovery::new(shared.clone())?);
-        let interface = if auto_attach {
-            let class = NewDisk::new(Limits::stacking())?.block_class();
-            Some(BlockInterface::register(class, running.0.clone())?)
-        } else {
-            None
-        };
-        Ok(Self {
-            _class: Class::new(c"rmpath", shared.clone(), &CONTROL)?,
-            _interface: interface,
-            _running: running,
-            _shared: shared,
-        })
-    }
+/// Makes the front end. `auto_attach`: whether disks that return rejoin their head by themselves.
+///
+/// `ENOMEM`, or `EEXIST` if there is a class called rmpath.
+pub(crate) fn new(auto_attach: bool) -> Result<(Heads, Control)> {
+    let shared = Shared::new(auto_attach)?;
+    let heads = Heads {
+        running: Running(Discovery::new(shared.clone())?),
+        _shared: shared.clone(),
+    };
+    let interface = if auto_attach {
+        let class = NewDisk::new(Limits::stacking())?.block_class();
+        let discovery = heads.running.0.clone();
+        Some(BlockInterface::register(class, discovery)?)
+    } else {
+        None
+    };
+    let control = Control {
+        _class: Class::new(c"rmpath", shared, &CONTROL)?,
+        _interface: interface,
+    };
+    Ok((heads, control))
 }

@@ -7,6 +7,7 @@
 
 #include "bio.c"
 #include "block_device.c"
+#include "device_mapper.c"
 #include "gendisk.c"
 #include "idr.c"
 #include "kunit.c"

@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The clones that dm core makes for a target.
+//!
+//! dm core owns them, so a retry does not make a new one: the clone is put back into the state in
+//! which it came to `map`, as drivers/md/dm-bio-record.h does it. Going further than that, we also
+//! put back
+//!
+//! * `bi_opf`: a lower device may add flags of its own, such as nvme's `REQ_NVME_MPATH`, which must
+//!   not come to a device that does not know them;
+//! * the place in the integrity data, which a transfer of a part has moved on;
+//! * `bi_cookie`, and no polling: the number is one of a queue of the device that failed.
+
+use super::{
+    info::{
+        DeviceId,
+        TargetInfo, //
+    },
+    Target,
+};
+use crate::{
+    abstractions::bio::{
+        list::Listed,
+        status::BlkStatus, //
+    },
+    bindings, //
+};
+use core::{
+    marker::PhantomData,
+    mem::{
+        align_of,
+        size_of,
+        ManuallyDrop, //
+    },
+    ptr::NonNull, //
+};
+use kernel::{
+    ffi::c_int,
+    prelude::*, //
+};
+
+/// What lower devices change in a clone.
+struct Record {
+    bdev: *mut bindings::block_device,
+    opf: bindings::blk_opf_t,
+    flags: u16,
+    remaining: c_int,
+    iter: bindings::bvec_iter,
+    end_io: bindings::bio_end_io_t,
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    integrity: Option<(
+        NonNull<bindings::bio_integrity_payload>,
+        bindings::bvec_iter,
+    )>,
+}
+
+impl Record {
+    /// # Safety
+    ///
+    /// `bio` must be a valid clone that belongs to the caller.
+    #[inline]
+    unsafe fn new(bio: *mut bindings::bio) -> Self {
+        // SAFETY: The caller promises that nobody writes to it.
+        let bio = unsafe { &*bio };
+        Self {
+            bdev: bio.bi_bdev,
+            // dm core's own `REQ_DM_POLL_LIST` is such a flag, and is inherited if the bio is split.
+            opf: bio.bi_opf & !bindings::RMPATH_REQ_DRV,
+            flags: bio.bi_flags,
+            remaining: bio.__bi_remaining.counter,
+            iter: bio.bi_iter,
+            end_io: bio.bi_end_io,
+            #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+            // SAFETY: If it has an integrity payload, that is valid as long as the clone is.
+            integrity: NonNull::new(bio.bi_integrity)
+                .map(|bip| (bip, unsafe { *bindings::rmpath_bip_iter(bip.as_ptr()) })),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `bio` must be the clone of which the record was made; it belongs to the caller.
+    unsafe fn restore(&self, bio: *mut bindings::bio) {
+        // A polling task may still look at the clone; it stops at a cookie that is none.
+        // SAFETY: The caller promises that it is ours to write.
+        let cookie = unsafe { core::ptr::addr_of_mut!((*bio).__bindgen_anon_1.bi_cookie) };
+        // SAFETY: As above.
+        unsafe { cookie.write_volatile(bindings::BLK_QC_T_NONE as _) };
+        // SAFETY: As above, for all of these.
+        unsafe {
+            (*bio).bi_bdev = self.bdev;
+            (*bio).bi_opf = self.opf & !bindings::RMPATH_REQ_POLLED;
+            (*bio).bi_flags = self.flags;
+            (*bio).__bi_remaining.counter = self.remaining;
+            (*bio).bi_iter = self.iter;
+            (*bio).bi_end_io = self.end_io;
+            (*bio).bi_status = BlkStatus::OK.as_raw();
+        }
+        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+        match self.integrity {
+            Some((bip, iter)) => {
+                // SAFETY: As above.
+                unsafe { (*bio).bi_integrity = bip.as_ptr() };
+                // SAFETY: A payload that came with the clone goes with it.
+                unsafe { *bindings::rmpath_bip_iter(bip.as_ptr()) = iter };
+            }
+            // SAFETY: As above.
+            None => unsafe { (*bio).bi_integrity = core::ptr::null_mut() },
+        }
+    }
+}
+
+/// What lies before each clone.
+pub(super) struct PerBio<D> {
+    ti: *mut bindings::dm_target,
+    record: Record,
+    /// Whether we have ended the clone ourselves: then its end is not the target's business.
+    pub(super) ended: bool,
+    pub(super) data: D,
+}
+
+impl<D> PerBio<D> {
+    /// The size that dm core has to provide for.
+    pub(super) const SIZE: usize = {
+        // dm core puts it that many bytes before a structure that is aligned to this.
+        assert!(align_of::<Self>() <= align_of::<u64>());
+        size_of::<Self>()
+    };
+
+    /// The data before `clone`.
+    ///
+    /// # Safety
+    ///
+    /// `clone` must be one that dm core made for a target with this type of data.
+    #[inline]
+    pub(super) unsafe fn of(clone: *mut bindings::bio) -> *mut Self {
+        // SAFETY: The caller promises it, and `ctr` has set this size.
+        unsafe { bindings::dm_per_bio_data(clone, Self::SIZE) }.cast()
+    }
+}
+
+/// A clone that a target has got, however it came to it: what [`MapBio`], [`FailedBio`] and
+/// [`KeptBio`] have in common.
+///
+/// # Invariants
+///
+/// `bio` is a clone of dm core's for a target of type `T` that has not ended and is nobody else's;
+/// `per_bio` is its data, initialised. So dm core waits for it: the target, its table and its
+/// devices stay.
+struct Owned<T: Target> {
+    bio: NonNull<bindings::bio>,
+    per_bio: NonNull<PerBio<T::BioData>>,
+}
+
+impl<T: Target> Owned<T> {
+    #[inline]
+    fn per_bio(&self) -> &PerBio<T::BioData> {
+        // SAFETY: By the type invariant it is initialised, and nobody else's.
+        unsafe { self.per_bio.as_ref() }
+    }
+
+    #[inline]
+    fn data_mut(&mut self) -> &mut T::BioData {
+        // SAFETY: By the type invariant it is initialised, and nobody else's.
+        unsafe { &mut self.per_bio.as_mut().data }
+    }
+
+    #[inline]
+    fn info(&self) -> &TargetInfo {
+        // SAFETY: By the type invariant the target stays as long as the clone does.
+        unsafe { TargetInfo::from_raw(self.per_bio().ti) }
+    }
+
+    fn is_nowait(&self) -> bool {
+        self.per_bio().record.opf & bindings::RMPATH_REQ_NOWAIT != 0
+    }
+
+    /// Directs the clone to a device of the target it was made for.
+    ///
+    /// Transport errors come back without the device trying again: that is for the target to do.
+    #[inline]
+    fn set_device(&mut self, device: DeviceId) -> Result {
+        let bdev = self
+            .info()
+            .common()
+            .device(device)
+            .ok_or(ENODEV)?
+            .bdev_ptr();
+        let opf = self.per_bio().record.opf | bindings::RMPATH_REQ_FAILFAST_TRANSPORT;
+        // SAFETY: By the type invariant it is ours to write. The device stays open as long as the
+        // clone has not ended.
+        unsafe { bindings::rmpath_bio_set_dev(self.bio.as_ptr(), bdev) };
+        // SAFETY: As above.
+        unsafe { (*self.bio.as_ptr()).bi_opf = opf };
+        Ok(())
+    }
+
+    /// Ends it. dm core's `clone_endio()` comes back to our `end_io`, which sees that it was us.
+    fn end(mut self, status: u8) {
+        // SAFETY: By the type invariant it is initialised, and nobody else's.
+        unsafe { self.per_bio.as_mut().ended = true };
+        let bio = self.bio.as_ptr();
+        // SAFETY: By the type invariant it is ours to write.
+        unsafe { (*bio).bi_status = status };
+        // SAFETY: By the type invariant it has not ended; it is given up.
+        unsafe { bindings::bio_endio(bio) };
+    }
+
+    /// Drops the data: dm core takes the clone back.
+    fn give_back(self) {
+        // SAFETY: By the type invariant it is initialised; nobody looks at it again.
+        unsafe { core::ptr::drop_in_place(self.per_bio.as_ptr()) };
+    }
+}
+
+/// Ties a value to one call: it can be neither kept for nor taken from another.
+type Brand<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
+
+/// What became of the clone that `map` got.
+#[must_use]
+pub(crate) struct Mapped<'a>(u32, Brand<'a>);
+
+impl Mapped<'_> {
+    pub(super) fn into_raw(self) -> c_int {
+        self.0 as c_int
+    }
+}
+
+/// A clone in [`Target::map`].
+///
+/// There is no `Drop`: `map` cannot return without having answered for it.
+pub(crate) struct MapBio<'a, T: Target>(Owned<T>, Brand<'a>);
+
+impl<'a, T: Target> MapBio<'a, T> {
+    /// # Safety
+    ///
+    /// `bio` must be a clone that dm core gives to `map` of `ti`, which is of type `T`.
+    #[inline]
+    pub(super) unsafe fn new(ti: *mut bindings::dm_target, bio: NonNull<bindings::bio>) -> Self {
+        // SAFETY: The caller promises it.
+        let per_bio = unsafe { PerBio::of(bio.as_ptr()) };
+        let value = PerBio {
+            ti,
+            // SAFETY: The clone is given to us.
+            record: unsafe { Record::new(bio.as_ptr()) },
+            ended: false,
+            data: T::BioData::default(),
+        };
+        // SAFETY: dm core has set apart so many bytes, and aligned them; what is there is left over
+        // from another clone.
+        unsafe { per_bio.write(value) };
+        // SAFETY: It has just been written to.
+        let per_bio = unsafe { NonNull::new_unchecked(per_bio) };
+        // INVARIANT: The data was just initialised, and the caller promises the rest.
+        Self(Owned { bio, per_bio }, PhantomData)
+    }
+
+    /// The target's data.
+    #[inline]
+    pub(crate) fn data_mut(&mut self) -> &mut T::BioData {
+        self.0.data_mut()
+    }
+
+    /// The target.
+    pub(crate) fn info(&self) -> &TargetInfo {
+        self.0.info()
+    }
+
+    /// Whether the submitter would rather have [`BlkStatus::AGAIN`] than wait.
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.0.is_nowait()
+    }
+
+    /// Sends it to a device.
+    #[inline]
+    pub(crate) fn remap(mut self, device: DeviceId) -> Mapped<'a> {
+        match self.0.set_device(device) {
+            Ok(()) => Mapped(bindings::DM_MAPIO_REMAPPED, PhantomData),
+            Err(_) => self.kill(),
+        }
+    }
+
+    /// Fails it with [`BlkStatus::IOERR`].
+    pub(crate) fn kill(self) -> Mapped<'a> {
+        self.0.give_back();
+        Mapped(bindings::DM_MAPIO_KILL, PhantomData)
+    }
+
+    /// Gives it back to dm core to be mapped again after the suspend, if one is under way that
+    /// takes bios back. At any other time dm core would fail it.
+    pub(crate) fn push_back(self) -> Result<Mapped<'a>, Self> {
+        if !self.info().noflush_suspending() {
+            return Err(self);
+        }
+        self.0.give_back();
+        Ok(Mapped(bindings::DM_MAPIO_REQUEUE, PhantomData))
+    }
+
+    /// Ends it.
+    pub(crate) fn end(self, status: BlkStatus) -> Mapped<'a> {
+        self.0.end(status.as_raw());
+        Mapped(bindings::DM_MAPIO_SUBMITTED, PhantomData)
+    }
+
+    /// Keeps it, to be submitted later.
+    pub(crate) fn keep(self) -> (KeptBio<T>, Mapped<'a>) {
+        self.info().common().note_kept();
+        // So that it is accounted to the task that submits it, not to the worker that goes on.
+        // SAFETY: By the type invariant the clone is ours to write; the device is the mapped one.
+        unsafe { bindings::rmpath_bio_set_dev(self.0.bio.as_ptr(), self.0.per_bio().record.bdev) };
+        // INVARIANT: It is in the state in which it came.
+        let kept = KeptBio(self.0);
+        (kept, Mapped(bindings::DM_MAPIO_SUBMITTED, PhantomData))
+    }
+}
+
+/// What became of the clone that `failed` got.
+#[must_use]
+pub(crate) struct Ended<'a> {
+    pub(super) answer: u32,
+    pub(super) status: BlkStatus,
+    _brand: Brand<'a>,
+}
+
+/// A clone in [`Target::failed`].
+///
+/// There is no `Drop`: `failed` cannot return without having answered for it.
+pub(crate) struct FailedBio<'a, T: Target>(Owned<T>, Brand<'a>);
+
+impl<'a, T: Target> FailedBio<'a, T> {
+    /// # Safety
+    ///
+    /// `bio` must be a clone that dm core gives to `end_io` of a target of type `T`, `per_bio` its
+    /// data.
+    pub(super) unsafe fn new(
+        bio: NonNull<bindings::bio>,
+        per_bio: NonNull<PerBio<T::BioData>>,
+    ) -> Self {
+        // INVARIANT: The caller promises it; `map` has initialised the data.
+        Self(Owned { bio, per_bio }, PhantomData)
+    }
+
+    /// The target's data.
+    pub(crate) fn data_mut(&mut self) -> &mut T::BioData {
+        self.0.data_mut()
+    }
+
+    /// The target.
+    pub(crate) fn info(&self) -> &TargetInfo {
+        self.0.info()
+    }
+
+    /// Whether the submitter would rather have [`BlkStatus::AGAIN`] than wait.
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.0.is_nowait()
+    }
+
+    /// Lets it end with `status`.
+    pub(crate) fn done(self, status: BlkStatus) -> Ended<'a> {
+        self.0.give_back();
+        Ended {
+            answer: bindings::DM_ENDIO_DONE,
+            status,
+            _brand: PhantomData,
+        }
+    }
+
+    /// Gives it back to dm core to be mapped again after the suspend, if one is under way that
+    /// takes bios back. At any other time dm core would fail it.
+    pub(crate) fn push_back(self) -> Result<Ended<'a>, Self> {
+        if !self.info().noflush_suspending() {
+            return Err(self);
+        }
+        self.0.give_back();
+        Ok(Ended {
+            answer: bindings::DM_ENDIO_REQUEUE,
+            status: BlkStatus::OK,
+            _brand: PhantomData,
+        })
+    }
+
+    /// Keeps it, to be submitted again later.
+    pub(crate) fn keep(self) -> (KeptBio<T>, Ended<'a>) {
+        self.info().common().note_kept();
+        // SAFETY: It is the clone of which the record was made, and ours to write.
+        unsafe { self.0.per_bio().record.restore(self.0.bio.as_ptr()) };
+        // INVARIANT: It is in the state in which it came.
+        let kept = KeptBio(self.0);
+        let ended = Ended {
+            answer: bindings::DM_ENDIO_INCOMPLETE,
+            status: BlkStatus::OK,
+            _brand: PhantomData,
+        };
+        (kept, ended)
+    }
+}
+
+/// A clone that a target has kept: to be submitted, or ended. Dropping it ends it with
+/// [`BlkStatus::IOERR`].
+///
+/// # Invariants
+///
+/// The clone is in the state in which it came to `map`.
+pub(crate) struct KeptBio<T: Target>(Owned<T>);
+
+// SAFETY: A clone may be submitted and ended by any thread, and so may its data.
+unsafe impl<T: Target> Send for KeptBio<T> {}
+
+impl<T: Target> KeptBio<T> {
+    /// The target's data.
+    pub(crate) fn data_mut(&mut self) -> &mut T::BioData {
+        self.0.data_mut()
+    }
+
+    /// The target.
+    pub(crate) fn info(&self) -> &TargetInfo {
+        self.0.info()
+    }
+
+    /// Whether the submitter would rather have [`BlkStatus::AGAIN`] than wait.
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.0.is_nowait()
+    }
+
+    fn into_inner(self) -> Owned<T> {
+        // SAFETY: `self` is not used or dropped again.
+        unsafe { core::ptr::read(&ManuallyDrop::new(self).0) }
+    }
+
+    /// Submits it to a device of its target. May sleep.
+    pub(crate) fn submit(self, device: DeviceId) {
+        let mut clone = self.into_inner();
+        if clone.set_device(device).is_err() {
+            clone.end(BlkStatus::IOERR.as_raw());
+            return;
+        }
+        // SAFETY: By the type invariant it is a clone that may be submitted; it is given up.
+        unsafe { bindings::submit_bio_noacct(clone.bio.as_ptr()) };
+    }
+
+    /// Ends it. The target is not asked again. Any context.
+    pub(crate) fn end(self, status: BlkStatus) {
+        self.into_inner().end(status.as_raw());
+    }
+
+    /// Gives it back to dm core to be mapped again after the suspend, if one is under way that
+    /// takes bios back. At any other time dm core would fail it.
+    pub(crate) fn push_back(self) -> Result<(), Self> {
+        if !self.info().noflush_suspending() {
+            return Err(self);
+        }
+        self.into_inner().end(bindings::RMPATH_BLK_STS_DM_REQUEUE);
+        Ok(())
+    }
+}
+
+impl<T: Target> Drop for KeptBio<T> {
+    fn drop(&mut self) {
+        // SAFETY: It is not used again after its `Drop`.
+        unsafe { core::ptr::read(&self.0) }.end(BlkStatus::IOERR.as_raw());
+    }
+}
+
+// SAFETY: The two are inverses. Between being kept and being submitted or ended `bi_next` is ours.
+unsafe impl<T: Target> Listed for KeptBio<T> {
+    fn into_raw(self) -> NonNull<bindings::bio> {
+        self.into_inner().bio
+    }
+
+    unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
+        // SAFETY: The caller promises that it was a `KeptBio<T>`, so that it has such data.
+        let per_bio = unsafe { NonNull::new_unchecked(PerBio::of(bio.as_ptr())) };
+        // INVARIANT: The caller promises that it was a `KeptBio<T>`.
+        Self(Owned { bio, per_bio })
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_dm_bio)]
+mod tests {
+    use super::*;
+
+    /// A clone as it comes to `map`.
+    fn clone() -> Result<KBox<bindings::bio>> {
+        let mut bio = KBox::new(bindings::bio::default(), GFP_KERNEL)?;
+        bio.bi_opf = bindings::req_op_REQ_OP_WRITE
+            | bindings::RMPATH_REQ_DRV
+            | bindings::RMPATH_REQ_POLLED
+            | bindings::RMPATH_REQ_NOWAIT;
+        bio.bi_flags = 1 << bindings::BIO_CLONED;
+        bio.__bi_remaining.counter = 1;
+        bio.bi_iter.bi_sector = 2048;
+        bio.bi_iter.bi_size = 4096;
+        Ok(bio)
+    }
+
+    /// What a device may do to it.
+    fn use_up(bio: &mut bindings::bio) {
+        bio.bi_bdev = NonNull::dangling().as_ptr();
+        bio.bi_opf |= bindings::RMPATH_REQ_FAILFAST_TRANSPORT | bindings::RMPATH_REQ_DRV;
+        bio.bi_flags |= 1 << bindings::BIO_REMAPPED;
+        bio.__bi_remaining.counter = 0;
+        bio.bi_iter.bi_sector += 8;
+        bio.bi_iter.bi_size = 0;
+        bio.bi_iter.bi_idx = 1;
+        bio.bi_end_io = None;
+        bio.bi_status = BlkStatus::TRANSPORT.as_raw();
+        bio.__bindgen_anon_1.bi_cookie = 3;
+    }
+
+    #[test]
+    fn restoring_undoes_what_devices_do() -> Result {
+        let mut bio = clone()?;
+        // SAFETY: It is ours, and nobody else knows of it.
+        let record = unsafe { Record::new(&mut *bio) };
+        use_up(&mut bio);
+        // SAFETY: As above.
+        unsafe { record.restore(&mut *bio) };
+
+        assert!(bio.bi_bdev.is_null());
+        assert_eq!(bio.bi_flags, 1 << bindings::BIO_CLONED);
+        assert_eq!(bio.__bi_remaining.counter, 1);
+        assert_eq!(bio.bi_iter.bi_sector, 2048);
+        assert_eq!(bio.bi_iter.bi_size, 4096);
+        assert_eq!(bio.bi_iter.bi_idx, 0);
+        assert_eq!(bio.bi_status, BlkStatus::OK.as_raw());
+        // Neither flags of a driver nor polling; the rest as it was.
+        assert_eq!(
+            bio.bi_opf,
+            bindings::req_op_REQ_OP_WRITE | bindings::RMPATH_REQ_NOWAIT
+        );
+        // SAFETY: Both fields of the union are integers.
+        let cookie = unsafe { bio.__bindgen_anon_1.bi_cookie };
+        assert_eq!(cookie, bindings::BLK_QC_T_NONE as u32);
+        Ok(())
+    }
+
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    #[test]
+    fn restoring_rewinds_the_integrity_data() -> Result {
+        let mut bio = clone()?;
+        // More than the structure has, which we do not know.
+        let mut payload = KBox::new([0u64; 32], GFP_KERNEL)?;
+        let bip = core::ptr::from_mut(&mut *payload).cast::<bindings::bio_integrity_payload>();
+        bio.bi_integrity = bip;
+        // SAFETY: It is large enough, and ours.
+        unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 64 };
+        // SAFETY: It is ours, and nobody else knows of it.
+        let record = unsafe { Record::new(&mut *bio) };
+        use_up(&mut bio);
+        // SAFETY: As above.
+        unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 8 };
+        bio.bi_integrity = core::ptr::null_mut();
+        // SAFETY: As above.
+        unsafe { record.restore(&mut *bio) };
+        // SAFETY: As above.
+        let size = unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size };
+
+        assert_eq!(bio.bi_integrity, bip);
+        assert_eq!(size, 64);
+        Ok(())
+    }
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `dmsetup status` and `dmsetup table` show: dm-multipath's format, so that programs that read
+//! one read the other.
+//!
+//! Follows `multipath_status()` in drivers/md/dm-mpath.c for a map in bio mode. Two things differ on
+//! purpose: `queue_mode bio` is shown only if the table had it, and `queue_if_no_path` is shown as it
+//! was configured, also while a suspend overrides it.
+
+use super::table::Features;
+use crate::{
+    abstractions::device_mapper::{
+        DeviceName,
+        StatusKind,
+        StatusWriter, //
+    },
+    mpath::{
+        group::{
+            Groups,
+            Member,
+            Standing, //
+        },
+        selector::HasState, //
+    },
+};
+use core::{
+    fmt::Write,
+    ops::Deref, //
+};
+use kernel::prelude::*;
+
+/// What is shown of a path.
+pub(crate) trait PathStatus: HasState {
+    /// The name dm core knows its device by.
+    fn name(&self) -> &DeviceName;
+
+    /// The repeat count of its table.
+    fn repeat_count(&self) -> u32;
+}
+
+/// What is shown of a map, besides its groups: a snapshot taken under its lock.
+pub(crate) struct View<'a> {
+    /// The features of the table.
+    pub(crate) features: &'a Features,
+    /// Whether I/O is kept when there is no path, as last configured.
+    pub(crate) queue_if_no_path: bool,
+    /// Whether a group was ever chosen.
+    pub(crate) has_chosen: bool,
+    /// The number of the group that is used, or will be.
+    pub(crate) group: u32,
+}
+
+/// Writes the status of a map of that name and version.
+pub(crate) fn write<P: Member<Target: PathStatus>>(
+    out: &mut StatusWriter<'_>,
+    kind: StatusKind,
+    target: (&CStr, [u32; 3]),
+    view: &View<'_>,
+    groups: &Groups<P>,
+) {
+    // Writing does not fail, it cuts off.
+    let _ = match kind {
+        StatusKind::Info => info(out, view, groups),
+        StatusKind::Table => table(out, view, groups),
+        StatusKind::Ima => ima(out, target, groups),
+    };
+}
+
+fn letter(standing: Standing) -> char {
+    match standing {
+        Standing::Active => 'A',
+        Standing::Enabled => 'E',
+        Standing::Disabled => 'D',
+    }
+}
+
+fn path_letter(path: &(impl HasState + ?Sized)) -> char {
+    if path.state().is_usable() {
+        'A'
+    } else {
+        'F'
+    }
+}
+
+fn info<P: Member<Target: PathStatus>>(
+    out: &mut StatusWriter<'_>,
+    view: &View<'_>,
+    groups: &Groups<P>,
+) -> core::fmt::Result {
+    // dm-multipath's `queue_io` and `pg_init_count`. It holds I/O until the first group is chosen.
+    let queue_io = u32::from(!view.has_chosen);
+    write!(out, "2 {queue_io} 0 0 {} {} ", groups.len(), view.group)?;
+    for (standing, paths) in groups.iter() {
+        write!(out, "{} 0 {} 0 ", letter(standing), paths.len())?;
+        for path in paths.iter().map(Deref::deref) {
+            let failures = path.state().failures();
+            write!(
+                out,
+                "{} {} {failures} ",
+                path.name().as_str(),
+                path_letter(path)
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn table<P: Member<Target: PathStatus>>(
+    out: &mut StatusWriter<'_>,
+    view: &View<'_>,
+    groups: &Groups<P>,
+) -> core::fmt::Result {
+    let features = view.features;
+    let words = u32::from(view.queue_if_no_path)
+        + 2 * u32::from(features.pg_init_retries > 0)
+        + 2 * u32::from(features.pg_init_delay_msecs.is_some())
+        + 2 * u32::from(features.queue_mode_bio);
+    write!(out, "{words} ")?;
+    if view.queue_if_no_path {
+        out.push("queue_if_no_path ");
+    }
+    if features.pg_init_retries > 0 {
+        write!(out, "pg_init_retries {} ", features.pg_init_retries)?;
+    }
+    if let Some(delay) = features.pg_init_delay_msecs {
+        write!(out, "pg_init_delay_msecs {delay} ")?;
+    }
+    if features.queue_mode_bio {
+        out.push("queue_mode bio ");
+    }
+    write!(out, "0 {} {} ", groups.len(), view.group)?;
+    for (_, paths) in groups.iter() {
+        write!(out, "round-robin 0 {} 1 ", paths.len())?;
+        for path in paths.iter().map(Deref::deref) {
+            write!(out, "{} {} ", path.name().as_str(), path.repeat_count())?;
+        }
+    }
+    Ok(())
+}
+
+fn ima<P: Member<Target: PathStatus>>(
+    out: &mut StatusWriter<'_>,
+    (name, [major, minor, patch]): (&CStr, [u32; 3]),
+    groups: &Groups<P>,
+) -> core::fmt::Result {
+    let name = name.to_str().unwrap_or("?");
+    write!(
+        out,
+        "target_name={name},target_version={major}.{minor}.{patch}"
+    )?;
+    write!(out, ",nr_priority_groups={}", groups.len())?;
+    for (g, (standing, paths)) in groups.iter().enumerate() {
+        write!(out, ",pg_state_{g}={}", letter(standing))?;
+        write!(out, ",nr_pgpaths_{g}={}", paths.len())?;
+        write!(out, ",path_selector_name_{g}=round-robin")?;
+        for (p, path) in paths.iter().map(Deref::deref).enumerate() {
+            write!(out, ",path_name_{g}_{p}={}", path.name().as_str())?;
+            write!(out, ",is_active_{g}_{p}={}", path_letter(path))?;
+            write!(out, ",fail_count_{g}_{p}={}", path.state().failures())?;
+            write!(out, ",path_selector_status_{g}_{p}=")?;
+        }
+    }
+    out.push(";");
+    Ok(())
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_dm_status)]
+mod tests {
+    use super::*;
+    use crate::{
+        abstractions::device_mapper::TestBuffer,
+        mpath::{
+            group::{
+                Builder,
+                Switch, //
+            },
+            path::{
+                AccessState,
+                FailReason,
+                PathState, //
+            },
+        },
+    };
+
+    struct Path(DeviceName, PathState);
+
+    impl HasState for Path {
+        fn state(&self) -> &PathState {
+            &self.1
+        }
+    }
+
+    impl PathStatus for Path {
+        fn name(&self) -> &DeviceName {
+            &self.0
+        }
+
+        fn repeat_count(&self) -> u32 {
+            1
+        }
+    }
+
+    /// Two groups: of 8:0 and 8:16, and of 259:3.
+    fn groups() -> Result<Groups<KBox<Path>>> {
+        let path = |name| {
+            let path = Path(
+                DeviceName::for_test(name),
+                PathState::new(AccessState::Optimized),
+            );
+            KBox::new(path, GFP_KERNEL)
+        };
+        let mut builder = Builder::new();
+        let mut paths = KVec::new();
+        paths.push(path("8:0")?, GFP_KERNEL)?;
+        paths.push(path("8:16")?, GFP_KERNEL)?;
+        builder.push(paths)?;
+        let mut paths = KVec::new();
+        paths.push(path("259:3")?, GFP_KERNEL)?;
+        builder.push(paths)?;
+        Ok(builder.build())
+    }
+
+    type Text = TestBuffer<512>;
+
+    fn shown(
+        kind: StatusKind,
+        features: &Features,
+        switch: &Switch,
+        groups: &Groups<KBox<Path>>,
+    ) -> Text {
+        let mut text = Text::new();
+        let view = View {
+            features,
+            queue_if_no_path: features.queue_if_no_path,
+            has_chosen: switch.has_chosen(),
+            group: groups.shown(switch),
+        };
+        let target = (c"rmpath", [1, 0, 0]);
+        write(&mut text.writer(), kind, target, &view, groups);
+        text
+    }
+
+    #[test]
+    fn info_follows_the_history() -> Result {
+        let groups = groups()?;
+        let features = Features::default();
+        let mut switch = Switch::new(2, &groups);
+
+        let fresh = shown(StatusKind::Info, &features, &switch, &groups);
+        assert_eq!(
+            fresh.text(),
+            "2 1 0 0 2 2 E 0 2 0 8:0 A 0 8:16 A 0 E 0 1 0 259:3 A 0 "
+        );
+
+        groups.choose(&mut switch);
+        let used = shown(StatusKind::Info, &features, &switch, &groups);
+        assert_eq!(
+            used.text(),
+            "2 0 0 0 2 2 E 0 2 0 8:0 A 0 8:16 A 0 A 0 1 0 259:3 A 0 "
+        );
+
+        let last = &groups.paths()[2].1;
+        last.fail(FailReason::Io);
+        last.reinstate();
+        last.fail(FailReason::Io);
+        groups.choose(&mut switch);
+        groups.bypass(&mut switch, 2, true)?;
+        groups.choose(&mut switch);
+        let failed = shown(StatusKind::Info, &features, &switch, &groups);
+        assert_eq!(
+            failed.text(),
+            "2 0 0 0 2 1 A 0 2 0 8:0 A 0 8:16 A 0 D 0 1 0 259:3 F 2 "
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn table_makes_the_map_again() -> Result {
+        let groups = groups()?;
+        let mut features = Features::default();
+        let switch = Switch::new(1, &groups);
+
+        let plain = shown(StatusKind::Table, &features, &switch, &groups);
+        assert_eq!(
+            plain.text(),
+            "0 0 2 1 round-robin 0 2 1 8:0 1 8:16 1 round-robin 0 1 1 259:3 1 "
+        );
+
+        features.queue_if_no_path = true;
+        features.retain_attached_hw_handler = true;
+        features.pg_init_retries = 50;
+        features.pg_init_delay_msecs = Some(0);
+        features.queue_mode_bio = true;
+        let all = shown(StatusKind::Table, &features, &switch, &groups);
+        assert_eq!(
+            all.text(),
+            "7 queue_if_no_path pg_init_retries 50 pg_init_delay_msecs 0 queue_mode bio 0 2 1 \
+             round-robin 0 2 1 8:0 1 8:16 1 round-robin 0 1 1 259:3 1 "
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn ima_measures_states() -> Result {
+        let groups = groups()?;
+        let mut switch = Switch::new(1, &groups);
+        groups.choose(&mut switch);
+        groups.paths()[1].1.fail(FailReason::Admin);
+
+        let ima = shown(StatusKind::Ima, &Features::default(), &switch, &groups);
+        assert_eq!(
+            ima.text(),
+            "target_name=rmpath,target_version=1.0.0,nr_priority_groups=2,pg_state_0=A,\
+             nr_pgpaths_0=2,path_selector_name_0=round-robin,\
+             path_name_0_0=8:0,is_active_0_0=A,fail_count_0_0=0,path_selector_status_0_0=,\
+             path_name_0_1=8:16,is_active_0_1=F,fail_count_0_1=1,path_selector_status_0_1=,\
+             pg_state_1=E,nr_pgpaths_1=1,path_selector_name_1=round-robin,\
+             path_name_1_0=259:3,is_active_1_0=A,fail_count_1_0=0,path_selector_status_1_0=;"
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_map_without_groups() -> Result {
+        let groups = Builder::<KBox<Path>>::new().build();
+        let switch = Switch::new(0, &groups);
+        let features = Features::default();
+        let info = shown(StatusKind::Info, &features, &switch, &groups);
+        let table = shown(StatusKind::Table, &features, &switch, &groups);
+
+        assert_eq!(info.text(), "2 1 0 0 0 0 ");
+        assert_eq!(table.text(), "0 0 0 0 ");
+        Ok(())
+    }
+}
