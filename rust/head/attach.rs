@@ -114,7 +114,7 @@ impl fmt::Display for Refusal {
             Self::NoIdentity => f.write_str("reports no EUI-64, NGUID or NAA; give it a wwid="),
             Self::Geometry(ours, its) => write!(
                 f,
-                "has {} sectors in blocks of {} bytes, its head {} in blocks of {}",
+                "size {} sectors in blocks of {} bytes does not fit its head's {} in blocks of {}",
                 its.sectors, its.logical_block_size, ours.sectors, ours.logical_block_size
             ),
             Self::Unwanted => f.write_str("no head has its identity"),
