@@ -182,7 +182,7 @@ def run_kunit(log, counts):
 
     ran, suite, messages = {}, None, []
     with subprocess.Popen(
-        ["insmod", os.environ["RMPATH_KO"]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["insmod", os.environ["RMPATH_KO"], "auto_attach=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as insmod:
         deadline = time.monotonic() + 3 * DEFAULT_LIMIT
         ended = False

@@ -20,6 +20,8 @@
 //! ```
 
 mod limits;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(super) mod suite;
 
 pub(crate) use limits::Limits;
 

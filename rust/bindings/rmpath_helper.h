@@ -45,6 +45,7 @@ static const u32 RMPATH_REQ_FAILFAST_TRANSPORT = (__force u32)REQ_FAILFAST_TRANS
 static const u32 RMPATH_BIOSET_PERCPU_CACHE = BIOSET_PERCPU_CACHE;
 static const gfp_t RMPATH_GFP_NOIO = GFP_NOIO;
 static const gfp_t RMPATH_GFP_NOWAIT = GFP_NOWAIT;
+bool rmpath_bio_io_stat(struct bio *bio);
 void rmpath_bio_clone_blkg_association(struct bio *dst, struct bio *src);
 
 /* block_device.c */
@@ -72,6 +73,7 @@ struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip);
 
 /* gendisk.c */
 static const blk_features_t RMPATH_BLK_FEAT_NOWAIT = BLK_FEAT_NOWAIT;
+static const blk_features_t RMPATH_BLK_FEAT_IO_STAT = BLK_FEAT_IO_STAT;
 void rmpath_disk_set_state(struct gendisk *disk, unsigned int bit);
 void rmpath_disk_clear_state(struct gendisk *disk, unsigned int bit);
 void rmpath_queue_limits_lock(struct request_queue *q);
