@@ -6,7 +6,7 @@
 # O_DIRECT a fixed number of times from a fixed seed, after one run to warm up. The mean latency repeats to about
 # 0.1 %. It counts work: neither contention nor cache misses show.
 #
-#   IOS=     reads per run (20000)
+#   IOS=     reads per run (50000)
 #   PATHS=   null_blk paths of the maps and of the head (2)
 #   NVME=no  leave out the part over nvme-loop
 

@@ -6,7 +6,7 @@ set -euo pipefail
 case "${1:-}" in
 -h|--help) sed -n '3s/^# //p' "$0"; exit 0 ;;
 esac
-IOS=${IOS:-20000}
+IOS=${IOS:-50000}
 PATHS=${PATHS:-2}
 
 die() { echo "bench: error: $*" >&2; exit 1; }
@@ -14,30 +14,38 @@ die() { echo "bench: error: $*" >&2; exit 1; }
 # udev would open the devices while they are measured.
 udevadm control --stop-exec-queue 2>/dev/null || true
 
-# idle_ns: how long the CPU has had nothing to do, in units of 10 ms.
-idle() { awk '$1 == "cpu" {print $5 + $6}' /proc/stat; }
+# kthread_ms: the CPU time that all kernel threads have had, in milliseconds.
+kthread_ms() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/([^)]*)/-/' | awk '$4 == 2 {s += $14 + $15} END {print s * 10}'; }
 
-# fio_mean DEV: the mean latency of IOS reads in nanoseconds, which are instructions here.
+# fio_mean DEV: the mean latency of IOS reads in nanoseconds, which are instructions here, and the share of it in
+# percent in which neither fio nor a kernel thread can have run: waiting is not counted in instructions.
+cd /run
 fio_mean() {
+	local before
+	before=$(kthread_ms)
 	fio --name=bench --filename="$1" --rw=randread --bs=4k --direct=1 --ioengine=psync --thread --randseed=1 \
-		--allrandrepeat=1 --number_ios="$IOS" --size=128M --io_size=100% --time_based=0 --loops=1000 \
-		--clocksource=clock_gettime --output-format=json 2>/dev/null |
-		python3 -c '
-import json, sys
-job = json.load(sys.stdin)["jobs"][0]
-if job["error"] or job["read"]["total_ios"] < 1000:
-    sys.exit("fio failed")
-print(round(job["read"]["clat_ns"]["mean"]))'
+		--allrandrepeat=1 --norandommap --number_ios="$IOS" --size=1000M --clocksource=clock_gettime \
+		--output-format=json --output=/run/fio.json >/dev/null || return 1
+	python3 - "$before" "$(kthread_ms)" <<-'EOF'
+	import json, sys
+
+	with open("/run/fio.json") as f:
+	    job = json.load(f)["jobs"][0]
+	if job["error"] or job["read"]["total_ios"] < 1000:
+	    sys.exit("fio failed")
+	mean = job["read"]["clat_ns"]["mean"]
+	waited = mean * job["read"]["total_ios"] / 1e6
+	ran = job["job_runtime"] * (job["usr_cpu"] + job["sys_cpu"]) / 100 + int(sys.argv[2]) - int(sys.argv[1])
+	print(round(mean), max(0, round(100 * (1 - ran / waited))))
+	EOF
 }
 
-# measure DEV: into MEAN; a first run warms up, and a CPU that was idle in the second would have counted no instructions.
+# measure DEV: into MEAN and IDLE; a first run warms up.
 measure() {
-	local before after
-	fio_mean "$1" >/dev/null
-	before=$(idle)
-	MEAN=$(fio_mean "$1") || die "fio failed on $1"
-	after=$(idle)
-	IDLE=$(( (after - before) * 10 ))
+	local got
+	fio_mean "$1" >/dev/null || die "fio failed on $1"
+	got=$(fio_mean "$1") || die "fio failed on $1"
+	read -r MEAN IDLE <<<"$got"
 }
 
 # row NAME DEV BASE REFERENCE: a line of the table; into ADDED what it adds to BASE.
@@ -49,13 +57,19 @@ row() {
 		ratio=$(awk -v a="$ADDED" -v b="$4" 'BEGIN {printf "%.2f", a / b}')
 	fi
 	printf '%-34s %9d %9s %9s%s\n' "$1" "$MEAN" "$( (( $3 )) && echo "+$ADDED" || echo - )" "$ratio" \
-		"$( (( IDLE > 50 )) && echo "  (idle for $IDLE ms: do not trust it)" )"
+		"$( (( IDLE > 10 )) && echo "  (the CPU was idle for $IDLE %: do not trust it)" )"
 }
 
 header() { printf '\n%-34s %9s %9s %9s\n' "$1" ns/read added "$2"; }
 
-insmod "$RMPATH_KO" || die "the module does not load"
+insmod "${RMPATH_KO:?was not built}" || die "the module does not load"
 echo "4 KiB reads, $IOS per run; a nanosecond is an instruction"
+
+# map NAME TABLE: into MAP the disk of a new map. Its node has no name, since udev is stopped.
+map() {
+	dmsetup create --noudevsync "$1" --table "$2" || return 1
+	MAP=/dev/dm-$(dmsetup info -c --noheadings -o minor "$1" | tr -d ' ')
+}
 
 # --- null_blk ----------------------------------------------------------------------------------------------------------
 
@@ -69,7 +83,10 @@ for (( i = 0; i < PATHS; i++ )); do
 	mkdir "$d"
 	echo 1024 >"$d/size"
 	echo 1 >"$d/power"
-	disks+=("/dev/nullb$(cat "$d/index")")
+	# The disk has the item's name; before Linux 6.11 it had a number.
+	disk=/dev/bench$i
+	[ -b "$disk" ] || disk=/dev/nullb$(cat "$d/index")
+	disks+=("$disk")
 done
 sectors=$(blockdev --getsz "${disks[0]}")
 paths=
@@ -80,16 +97,16 @@ done
 header "null_blk, $PATHS paths" "/dm-mpath"
 row "raw null_blk" "${disks[0]}" 0 ''
 raw=$MEAN
-dmsetup create --noudevsync bench-linear --table "0 $sectors linear ${disks[0]} 0"
-row "dm-linear" /dev/mapper/bench-linear "$raw" ''
+map bench-linear "0 $sectors linear ${disks[0]} 0"
+row "dm-linear" "$MAP" "$raw" ''
 dmsetup remove --noudevsync bench-linear
 table="2 queue_mode bio 0 1 1 round-robin 0 $PATHS 1$paths"
-dmsetup create --noudevsync bench-mpath --table "0 $sectors multipath $table"
-row "dm-multipath, bio, round-robin" /dev/mapper/bench-mpath "$raw" ''
+map bench-mpath "0 $sectors multipath $table"
+row "dm-multipath, bio, round-robin" "$MAP" "$raw" ''
 reference=$ADDED
 dmsetup remove --noudevsync bench-mpath
-if dmsetup create --noudevsync bench-rmpath --table "0 $sectors rmpath $table"; then
-	row "rmpath target, round-robin" /dev/mapper/bench-rmpath "$raw" "$reference"
+if map bench-rmpath "0 $sectors rmpath $table"; then
+	row "rmpath target, round-robin" "$MAP" "$raw" "$reference"
 	dmsetup remove --noudevsync bench-rmpath
 else
 	echo "the rmpath target refuses the table"
@@ -163,7 +180,9 @@ nvme_down() {
 }
 
 # What a new disk brings must not become a head by itself while it is measured raw.
-echo 0 >/sys/module/rmpath/parameters/auto_attach 2>/dev/null || true
+if [ -e /sys/module/rmpath/parameters/auto_attach ]; then
+	echo 0 >/sys/module/rmpath/parameters/auto_attach
+fi
 header "nvme-loop, 2 paths" "/native"
 nvme_up N
 nvme=(/dev/nvme[0-9]*n1)

@@ -29,14 +29,14 @@ for ((i = 1; i <= cycles; i++)); do
 	rmpath_load || { problems+="cycle $i: insmod failed"$'\n'; break; }
 	[ "$(refcnt)" = 0 ] || problems+="cycle $i: refcnt $(refcnt)"$'\n'
 	[ -e $CLASS/add_path ] && [ -e $CLASS/remove_path ] || problems+="cycle $i: no class attributes"$'\n'
-	has_target || problems+="cycle $i: no dm target"$'\n'
 	rmmod rmpath || { problems+="cycle $i: rmmod failed"$'\n'; break; }
-	left=$(leftovers)
-	[ -z "$left" ] || problems+="cycle $i: left over: $left"$'\n'
+	! loaded && [ ! -e $CLASS ] || problems+="cycle $i: it is not gone"$'\n'
 done
 is "$problems" "" "insmod and rmmod $cycles times"
+is "$(leftovers)" "" "nothing is left after that"
 
 rmpath_load
+check "the target is there" has_target
 is "$(stat -c %a $CLASS/add_path)" 200 "add_path can only be written"
 is "$(stat -c %a $CLASS/remove_path)" 200 "remove_path can only be written"
 is "$(cat /sys/module/rmpath/parameters/auto_attach)" 1 "auto_attach is 1 by default"

@@ -8,6 +8,8 @@ the arguments, one each, or else line by line from standard input:
     echo FILE TEXT...        one write(2) of TEXT and a newline to FILE
     put FILE HEX             one write(2) of these bytes
     random FILE SEED LEN     one write(2) of LEN bytes that SEED determines
+    failnth N FILE TEXT...   as echo, while the task's Nth allocation from then on fails; says UNTOUCHED behind the
+                             answer when it did not get that far
     open DEV [ro] [excl] [buffered]   open DEV (O_DIRECT unless buffered) and keep it
     read OFF LEN             read from the open device
     write OFF LEN SEED       write the bytes that SEED determines
@@ -64,6 +66,24 @@ class Session:
 
     def do_random(self, path, seed, length):
         return self._put(path, pattern(seed, int(length)))
+
+    def do_failnth(self, nth, path, *words):
+        data = " ".join(words).encode() + b"\n"
+        control = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            os.write(control, nth.encode())
+            try:
+                os.write(fd, data)
+                result = "OK"
+            except OSError as err:
+                result = NAMES[err.errno]
+            left = os.pread(control, 32, 0)
+            os.write(control, b"0")
+        finally:
+            os.close(fd)
+            os.close(control)
+        return result if int(left) == 0 else result + " UNTOUCHED"
 
     def do_open(self, path, *options):
         flags = os.O_RDONLY if "ro" in options else os.O_RDWR
