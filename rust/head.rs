@@ -60,8 +60,7 @@ use crate::{
 };
 use io::HeadIo;
 use kernel::{
-    impl_has_delayed_work,
-    new_mutex,
+    impl_has_delayed_work, new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -254,12 +253,8 @@ impl_has_delayed_work! {
 impl Head {
     /// A head without paths that nobody can see.
     ///
-    /// `ENODEV` if the module is being unloaded, `ENOSPC` if there are too many, `ENOMEM`.
-    fn new(
-        shared: &Arc<Shared>,
-        wwid: Wwid,
-        identity: Option<Identity>,
-    ) -> Result<Arc<Self>> {
+    /// `ENODEV` if the module is being unloaded, `EBUSY` if there are too many, `ENOMEM`.
+    fn new(shared: &Arc<Shared>, wwid: Wwid, identity: Option<Identity>) -> Result<Arc<Self>> {
         let module = ModuleRef::try_get().ok_or(ENODEV)?;
         let reservation = IdTable::reserve(&shared.heads, MAX_HEADS, GFP_KERNEL)?;
         let empty = KBox::new(PathSet { paths: KVec::new() }, GFP_KERNEL)?;

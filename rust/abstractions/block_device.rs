@@ -174,6 +174,13 @@ impl Bdev {
         core::ptr::eq(owner, crate::THIS_MODULE.as_ptr())
     }
 
+    /// Whether its disk stands on others that it is linked to (`slaves/`), as a map does. It need
+    /// not be known before the disk is first opened.
+    pub(crate) fn is_stacked(&self) -> bool {
+        // SAFETY: An open device's disk is valid.
+        unsafe { bindings::rmpath_disk_has_slaves(self.disk()) }
+    }
+
     /// What the disk says its identity of this kind is, if it has one. May sleep.
     pub(crate) fn unique_id(&self, kind: IdKind) -> Option<UniqueId> {
         let kind = match kind {

@@ -198,7 +198,10 @@ where
 /// # Safety
 ///
 /// `Self` must not implement [`HasDelayedWork`] with this `ID`. Use [`impl_has_token_work!`].
-pub(crate) unsafe trait HasPlainWork<const ID: u64>: HasWork<Self, ID> + Sized {}
+pub(crate) unsafe trait HasPlainWork<const ID: u64>:
+    HasWork<Self, ID> + Sized
+{
+}
 
 /// Implements [`HasWork`] and [`HasPlainWork`] for the fields named.
 macro_rules! impl_has_token_work {

@@ -29,10 +29,7 @@ use crate::{
         },
         module::ModuleRef,
         percpu_ref::LiveRef,
-        workqueue::{
-            secs_to_jiffies,
-            Token, //
-        },
+        workqueue::Token, //
     },
     mpath::{
         error::{
@@ -213,10 +210,7 @@ impl Head {
         }
         // With no path at all the pending removal ends the wait.
         if !set.paths.is_empty() && !this.waiting.xchg(true, Full) {
-            let token = Token::new(this.into(), this.module.clone());
-            let delay = secs_to_jiffies(this.delay.load(Relaxed));
-            // A token that comes back is not the last reference: the caller has one.
-            drop(this.shared.removal.arm::<NO_PATH, _, _>(token, delay));
+            drop(Self::arm_no_path(this));
         }
         Self::count(&this.requeued);
         this.parked.park(clone);
@@ -226,9 +220,9 @@ impl Head {
     /// Whether a path other than this one is usable.
     fn has_other(&self, path: &LiveRef<HeadPath>) -> bool {
         self.paths.read(|set| {
-            set.paths.iter().any(|other| {
-                other.state().is_usable() && !core::ptr::eq(&***other, &**path)
-            })
+            set.paths
+                .iter()
+                .any(|other| other.state().is_usable() && !core::ptr::eq(&***other, &**path))
         })
     }
 
@@ -248,7 +242,11 @@ impl Head {
     pub(super) fn kick(this: ArcBorrow<'_, Self>) {
         // If it is queued already, it will see what we parked. The token that comes back is not
         // the last reference: the caller has one.
-        drop(this.shared.requeue.enqueue::<REQUEUE, _, _>(Token::of(this.into())));
+        drop(
+            this.shared
+                .requeue
+                .enqueue::<REQUEUE, _, _>(Token::of(this.into())),
+        );
     }
 
     /// Tries again what is in `bios`. May sleep.
@@ -296,14 +294,21 @@ impl WorkItem<NO_PATH> for Head {
     fn run(token: Self::Pointer) {
         let head = token.object().as_arc_borrow();
         let mut inner = head.inner.lock();
-        let usable = inner.members.iter().any(|member| member.handle.state.is_usable());
+        let usable = inner
+            .members
+            .iter()
+            .any(|member| member.handle.state.is_usable());
         if usable || inner.members.is_empty() {
+            head.waiting.store(false, Relaxed);
             return;
         }
         inner.expired = true;
         head.update_gate(&inner);
         drop(inner);
-        pr_warn!("rmpath{}: no path has become usable, failing I/O\n", head.id);
+        pr_warn!(
+            "rmpath{}: no path has become usable, failing I/O\n",
+            head.id
+        );
         Self::settle(head);
     }
 }
