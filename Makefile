@@ -6,7 +6,7 @@
 
 FLAVOUR ?= dev
 MINUTES ?= 10
-export MINUTES
+export CMD IOS KUNIT TESTS
 
 .PHONY: all modules modules_install clean setup kernel vm demo check bench lint stress \
 	rustdoc htmldocs rust-analyzer distclean-cache help
@@ -14,6 +14,7 @@ export MINUTES
 all: modules
 
 modules: ## the module, for KDIR= or the dev kernel (FLAVOUR=debug for the other)
+	@$(if $(KDIR),,scripts/setup.sh)
 	@scripts/build.sh $(FLAVOUR)
 
 modules_install: modules ## install it where that kernel's modprobe looks (INSTALL_MOD_PATH=)
@@ -29,7 +30,9 @@ kernel: ## build the kernel FLAVOUR=dev or debug
 	@scripts/kernel.sh $(FLAVOUR)
 
 vm: ## a shell in the VM with the module built; CMD='...' runs one command; FLAVOUR=
-	@scripts/vm-shell.sh $(FLAVOUR)
+	@scripts/setup.sh
+	@scripts/build.sh $(FLAVOUR) >/dev/null
+	@scripts/vm.sh --flavour $(FLAVOUR) $(if $(CMD),-- bash -c "$$CMD")
 
 demo: ## the whole story on real devices in the VM
 	@scripts/demo.sh

@@ -9,12 +9,17 @@
 pub(crate) mod bio;
 pub(crate) mod block_device;
 pub(crate) mod class;
+pub(crate) mod class_interface;
 pub(crate) mod device_attr;
+pub(crate) mod errno;
 pub(crate) mod device_mapper;
 pub(crate) mod gendisk;
+pub(crate) mod gfp;
+pub(crate) mod idr;
 pub(crate) mod kobject;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod kunit;
+pub(crate) mod memalloc;
 pub(crate) mod module;
 pub(crate) mod percpu;
 pub(crate) mod percpu_ref;
@@ -22,3 +27,4 @@ pub(crate) mod rcu;
 pub(crate) mod spinlock;
 pub(crate) mod sysfs;
 pub(crate) mod workqueue;
+pub(crate) mod xarray;

@@ -82,6 +82,4 @@ while (( ${#todo[@]} )); do
 	seen=$(wc -l <"$out/progress")
 done
 
-read -r passed failed skipped < <(awk '$1 == "end" {p += $3; f += $4; s += $5} END {print p + 0, f + 0, s + 0}' "$out/progress")
-echo "$passed passed, $failed failed, $skipped skipped"
-(( failed == 0 && passed > 0 ))
+print_summary "$out/progress"

@@ -158,6 +158,16 @@ def declared_suites():
     return suites
 
 
+def let_allocations_fail():
+    """Sets failslab up for the tests that ask for failing allocations: it concerns only threads with make-it-fail."""
+    for name, value in (("task-filter", "Y"), ("verbose", "0"), ("times", "-1"), ("probability", "100")):
+        try:
+            with open(f"/sys/kernel/debug/failslab/{name}", "w", encoding="utf-8") as f:
+                f.write(value)
+        except FileNotFoundError:
+            return
+
+
 def run_kunit(log, counts):
     """Loads the module with all suites enabled, and compares what ran with what the source declares."""
     expected = declared_suites()
@@ -168,10 +178,11 @@ def run_kunit(log, counts):
         return []
     with open(glob, "w", encoding="utf-8") as f:
         f.write("*")
+    let_allocations_fail()
 
     ran, suite, messages = {}, None, []
     with subprocess.Popen(
-        ["insmod", os.environ["RMPATH_KO"]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["insmod", os.environ["RMPATH_KO"], "auto_attach=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as insmod:
         deadline = time.monotonic() + 3 * DEFAULT_LIMIT
         ended = False
@@ -410,6 +421,7 @@ def run_item(number, item, log, began):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--number", type=int, default=1, help="the number of the first item")
+    parser.add_argument("--minutes", type=int, default=0, help="repeat the tests for so long")
     parser.add_argument("item", nargs="+", help="kunit, a file in tests/, or kmemleak")
     args = parser.parse_args()
 
@@ -420,15 +432,24 @@ def main():
         for line in early:
             out(f"# {line}")
     began = jiffies()
-    for i, item in enumerate(args.item):
-        if item == "kmemleak" and not os.path.exists(KMEMLEAK):
-            progress("begin", item)
-            out(f"ok {args.number + i} kmemleak # SKIP this kernel has none")
-            progress("end", item, 0, 0, 1)
-            continue
-        if not run_item(args.number + i, item, log, began):
-            return REBOOT
-    return 0
+    tests = [item for item in args.item if item != "kmemleak"]
+    deadline = time.monotonic() + 60 * args.minutes
+    number = args.number
+    while tests:
+        for item in tests:
+            if not run_item(number, item, log, began):
+                return REBOOT
+            number += 1
+        if time.monotonic() >= deadline:
+            break
+    if "kmemleak" not in args.item:
+        return 0
+    if not os.path.exists(KMEMLEAK):
+        progress("begin", "kmemleak")
+        out(f"ok {number} kmemleak # SKIP this kernel has none")
+        progress("end", "kmemleak", 0, 0, 1)
+        return 0
+    return 0 if run_item(number, "kmemleak", log, began) else REBOOT
 
 
 if __name__ == "__main__":

@@ -158,3 +158,12 @@ kernel_dir() {
 	       } | sha256sum | cut -c1-12 )
 	printf '%s/kernel/%s-%s\n' "$CACHE" "$1" "$key"
 }
+
+# print_summary PROGRESS: adds up what guest-check.py wrote; fails when anything failed or nothing passed.
+print_summary() {
+	local passed failed skipped
+	read -r passed failed skipped < <(awk '$1 == "end" {p += $3; f += $4; s += $5}
+		END {print p + 0, f + 0, s + 0}' "$1")
+	echo "$passed passed, $failed failed, $skipped skipped"
+	(( failed == 0 && passed > 0 ))
+}

@@ -160,6 +160,7 @@ fi
 rc=0
 wait "$pid" || rc=$?
 wait
+rm -f "$fifo"
 (( rc != 124 )) || late="the time of $timeout s was up"
 if [ -n "$late" ]; then
 	tail -n 60 "$console" >&2

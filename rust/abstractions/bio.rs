@@ -20,6 +20,7 @@ use core::{
     mem::ManuallyDrop,
     ptr::NonNull, //
 };
+use kernel::ffi::c_ulong;
 use list::Listed;
 use status::BlkStatus;
 
@@ -59,6 +60,31 @@ impl Bio {
         // belongs to us.
         let opf = unsafe { (*self.as_ptr()).bi_opf };
         opf & bindings::RMPATH_REQ_NOWAIT != 0
+    }
+
+    /// Counts the bio in its disk's statistics as under way, if the disk keeps any. Returns when it
+    /// came, in jiffies. Follows `bio_start_io_acct()`.
+    #[inline]
+    fn start_accounting(&self) -> Option<c_ulong> {
+        // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
+        unsafe { bindings::rmpath_bio_io_stat(self.as_ptr()) }
+            // SAFETY: As above.
+            .then(|| unsafe { bindings::bio_start_io_acct(self.as_ptr()) })
+    }
+
+    /// Counts it as done. Before it is ended. Follows `bio_end_io_acct()`.
+    #[inline]
+    fn end_accounting(&self, start: Option<c_ulong>) {
+        if let Some(start) = start {
+            // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
+            unsafe {
+                bindings::bio_end_io_acct_remapped(
+                    self.as_ptr(),
+                    start,
+                    (*self.as_ptr()).bi_bdev,
+                )
+            };
+        }
     }
 
     /// Ends the bio. Follows `bio_endio()`. Any context.

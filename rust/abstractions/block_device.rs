@@ -202,6 +202,56 @@ impl Bdev {
     }
 }
 
+/// A block device that is open beside others, to look at it. Closed when dropped (may sleep).
+///
+/// # Invariants
+///
+/// `file` is an open file of the block device `bdev`.
+pub(crate) struct SharedDevice {
+    file: NonNull<bindings::file>,
+    bdev: NonNull<bindings::block_device>,
+}
+
+impl SharedDevice {
+    /// Opens the device for reading. `ENXIO` if it has gone, or is not there yet. May sleep, for
+    /// as long as the driver does.
+    pub(crate) fn open(dev: DevT) -> Result<Self> {
+        // SAFETY: Without a holder there is nothing that has to stay valid.
+        let file = from_err_ptr(unsafe {
+            bindings::bdev_file_open_by_dev(
+                dev.0,
+                bindings::RMPATH_BLK_OPEN_READ,
+                core::ptr::null_mut(),
+                core::ptr::null(),
+            )
+        })?;
+        let file = NonNull::new(file).ok_or(ENXIO)?;
+        // SAFETY: The file was opened as that of a block device.
+        let bdev = unsafe { bindings::file_bdev(file.as_ptr()) };
+        // INVARIANT: As opened.
+        Ok(Self {
+            file,
+            bdev: NonNull::new(bdev).ok_or(ENXIO)?,
+        })
+    }
+}
+
+impl Deref for SharedDevice {
+    type Target = Bdev;
+
+    fn deref(&self) -> &Bdev {
+        // SAFETY: By the type invariant the device is open for as long as `self` is there.
+        unsafe { Bdev::from_raw(self.bdev.as_ptr()) }
+    }
+}
+
+impl Drop for SharedDevice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the file is open, and ours to close.
+        unsafe { bindings::__fput_sync(self.file.as_ptr()) };
+    }
+}
+
 /// Who holds a device, and hears of its death.
 pub(crate) trait Holder: Send + Sync + Sized + 'static {
     /// The device died, or is about to be removed.

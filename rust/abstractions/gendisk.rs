@@ -20,22 +20,24 @@
 //! ```
 
 mod limits;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(super) mod suite;
 
 pub(crate) use limits::Limits;
 
 use crate::{
     abstractions::{
         bio::Bio,
-        block_device::{
-            DevT,
-            IdKind, //
-        },
+        block_device::IdKind,
         class::BlockClass,
         device_attr::{
             AttributeGroups,
             DeviceData, //
         },
-        kobject::Kobject, //
+        kobject::{
+            Kobject,
+            Parent, //
+        },
     },
     bindings, //
 };
@@ -56,7 +58,10 @@ use kernel::{
     prelude::*,
     static_lock_class,
     str::NullTerminatedFormatter,
-    sync::Arc, //
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
 };
 
 /// What a disk does.
@@ -66,7 +71,7 @@ pub(crate) trait Operations: Send + Sync + Sized + 'static {
     const ATTRIBUTES: Option<&'static AttributeGroups<Self>>;
 
     /// A bio has been submitted. May sleep, unless the bio is `REQ_NOWAIT`.
-    fn submit_bio(this: &Self, bio: Bio);
+    fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio);
 
     /// The disk is opened; an error refuses it. Context: `open_mutex` is held.
     fn open(this: &Self) -> Result;
@@ -189,11 +194,26 @@ unsafe impl<T: Operations> Send for Disk<T> {}
 // SAFETY: What `&Disk` allows may be done from any thread.
 unsafe impl<T: Operations> Sync for Disk<T> {}
 
+// The disk does not move when its handle does.
+impl<T: Operations> Unpin for Disk<T> {}
+
 impl<T: Operations> Disk<T> {
     /// A reference to the disk, which may outlive its removal.
     pub(crate) fn reference(&self) -> DiskRef {
         // SAFETY: By the type invariant the disk is valid.
         unsafe { DiskRef::get(self.0) }
+    }
+}
+
+impl<T: Operations> Disk<T> {
+    /// Its folder in sysfs, to put others into.
+    pub(crate) fn as_parent(&self) -> Parent<'_> {
+        // SAFETY: By the type invariant the disk is valid.
+        let dev = unsafe { device_of(self.0.as_ptr()) };
+        // SAFETY: As above, and for as long as `self` is borrowed.
+        let kobj = unsafe { Kobject::from_raw(core::ptr::addr_of_mut!((*dev).kobj)) };
+        // SAFETY: The disk was added, and is removed when `self` is dropped.
+        unsafe { Parent::new(kobj) }
     }
 }
 
@@ -233,20 +253,6 @@ impl DiskRef {
         self.0.as_ptr()
     }
 
-    /// Its folder in sysfs.
-    pub(crate) fn kobject(&self) -> &Kobject {
-        // SAFETY: By the type invariant the disk is valid.
-        let dev = unsafe { device_of(self.as_ptr()) };
-        // SAFETY: As above.
-        unsafe { Kobject::from_raw(core::ptr::addr_of_mut!((*dev).kobj)) }
-    }
-
-    /// Its number.
-    pub(crate) fn dev(&self) -> DevT {
-        // SAFETY: By the type invariant the disk is valid; its number is set once it is added.
-        DevT::from_raw(unsafe { (*device_of(self.as_ptr())).devt })
-    }
-
     /// Tells user space that the disk has changed (`KOBJ_CHANGE`). May sleep.
     pub(crate) fn changed(&self) {
         // SAFETY: By the type invariant the disk is valid.
@@ -283,6 +289,13 @@ impl DiskRef {
     }
 }
 
+impl Clone for DiskRef {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariant the disk is valid and was added.
+        unsafe { Self::get(self.0) }
+    }
+}
+
 impl Drop for DiskRef {
     fn drop(&mut self) {
         // SAFETY: By the type invariant there is a reference to put.
@@ -300,8 +313,8 @@ unsafe fn device_of(disk: *mut bindings::gendisk) -> *mut bindings::device {
     unsafe { core::ptr::addr_of_mut!((*(*disk).part0).bd_device) }
 }
 
-// SAFETY: The device of a disk that was added with data of type `T` leads to that data, which the
-// disk owns for as long as its device has attributes.
+// SAFETY: The device of a disk that was added with data of type `T` leads to that data, whose `Arc`
+// the disk owns from before its device is added to after it has been removed.
 unsafe impl<T: Operations> DeviceData for T {
     unsafe fn from_device(dev: *mut bindings::device) -> *const T {
         // SAFETY: The device is the `bd_device` of the disk's first block device.
@@ -356,8 +369,9 @@ impl<T: Operations> Table<T> {
     unsafe extern "C" fn submit_bio(bio: *mut bindings::bio) {
         // SAFETY: A bio that is submitted has a device, which has a disk.
         let disk = unsafe { (*(*bio).bi_bdev).bd_disk };
-        // SAFETY: The disk is one of ours, and in use by the submitter.
-        let data = unsafe { Self::data(disk) };
+        // SAFETY: The disk is one of ours, and in use by the submitter: its data is there, and came
+        // from `Arc::into_raw`.
+        let data = unsafe { ArcBorrow::from_raw((*disk).private_data.cast_const().cast()) };
         // SAFETY: The bio is not null.
         let bio = unsafe { NonNull::new_unchecked(bio) };
         // SAFETY: The block layer gives the bio to us to end.

@@ -25,8 +25,8 @@
 //!     }),
 //! ];
 //!
-//! let folder = Folder::new(disk.kobject(), fmt!("path{}", id), path, &PATH_ATTRIBUTES)?;
-//! folder.link(c"device", path_disk.kobject())?;
+//! let inner = Folder::new(folder.as_parent(), fmt!("path{}", id), path, &PATH_ATTRIBUTES)?;
+//! inner.link(c"device", path_disk.kobject())?;
 //! ```
 
 use core::ptr::NonNull;
@@ -45,22 +45,23 @@ use super::sysfs::{
 };
 use crate::bindings;
 
-/// Somebody's folder in sysfs.
+/// Somebody's kobject, which may have a folder in sysfs, and lose it any time.
 ///
 /// # Invariants
 ///
-/// While there is a reference to it, the `struct kobject` is valid and its owner has not begun to
-/// take it out of sysfs.
+/// While there is a reference to it, the `struct kobject` is valid and initialised.
 #[repr(transparent)]
 pub(crate) struct Kobject(Opaque<bindings::kobject>);
+
+// SAFETY: What can be done with it, making a link to it, takes the C side's locks.
+unsafe impl Sync for Kobject {}
 
 impl Kobject {
     /// Makes a reference of a pointer.
     ///
     /// # Safety
     ///
-    /// `kobj` must be valid for `'a`, must have been added, and `kobject_del()` (or what implies
-    /// it, such as `device_del()` or `del_gendisk()`) must not begin before `'a` ends.
+    /// `kobj` must be initialised, and valid for `'a`.
     pub(super) unsafe fn from_raw<'a>(kobj: *mut bindings::kobject) -> &'a Self {
         // INVARIANT: By this function's requirements.
         // SAFETY: The type is transparent, and `kobj` is valid, by this function's requirements.
@@ -73,8 +74,25 @@ impl Kobject {
     }
 }
 
-// SAFETY: What can be done with it, adding and linking folders, takes the C side's locks.
-unsafe impl Sync for Kobject {}
+/// A folder in sysfs to put others into.
+///
+/// # Invariants
+///
+/// The kobject has been added, and nobody begins to remove it before `'a` ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Parent<'a>(&'a Kobject);
+
+impl<'a> Parent<'a> {
+    /// # Safety
+    ///
+    /// The kobject must have been added, and `kobject_del()` (or what implies it, such as
+    /// `del_gendisk()`) must not begin before `'a` ends. That the kobject itself is still valid
+    /// is not enough: the C side looks at the parent's folder without a lock.
+    pub(super) unsafe fn new(kobj: &'a Kobject) -> Self {
+        // INVARIANT: By this function's requirements.
+        Self(kobj)
+    }
+}
 
 /// A folder of ours in sysfs, with a file for each attribute of a `T`.
 ///
@@ -117,7 +135,7 @@ impl<T: Send + Sync> Folder<T> {
     /// logs which): there is one of this name, the name is empty, or the parent's own parent has
     /// gone. [`EEXIST`] if two attributes have one name.
     pub(crate) fn new(
-        parent: &Kobject,
+        parent: Parent<'_>,
         name: fmt::Arguments<'_>,
         data: Arc<T>,
         attributes: &'static [Attribute<T>],
@@ -126,8 +144,9 @@ impl<T: Send + Sync> Folder<T> {
         // SAFETY: The folder keeps `data` until its destructor has taken the files out of sysfs.
         let files = unsafe { File::table(&data, attributes, raw_attribute) }?;
 
-        // SAFETY: The name is copied, and the parent is in sysfs, by the invariant of `Kobject`.
-        let kobj = unsafe { bindings::kobject_create_and_add(name.as_char_ptr(), parent.as_ptr()) };
+        // SAFETY: The name is copied, and the parent is in sysfs, by the invariant of `Parent`.
+        let kobj =
+            unsafe { bindings::kobject_create_and_add(name.as_char_ptr(), parent.0.as_ptr()) };
         // INVARIANT: The kobject is new, and nobody else knows it.
         let folder = Self {
             kobj: NonNull::new(kobj).ok_or(ENOMEM)?,
@@ -149,7 +168,8 @@ impl<T: Send + Sync> Folder<T> {
     ///
     /// # Errors
     ///
-    /// [`EEXIST`] if there is a file of this name, [`ENOENT`] if a parent has gone, [`ENOMEM`].
+    /// [`EEXIST`] if there is a file of this name; [`ENOENT`] if the target has no folder (any
+    /// more), or one that this folder is in has gone; [`ENOMEM`].
     pub(crate) fn link(&self, name: &CStr, target: &Kobject) -> Result {
         // SAFETY: Both are valid by their invariants, and the name is copied.
         to_result(unsafe {
@@ -159,10 +179,16 @@ impl<T: Send + Sync> Folder<T> {
 }
 
 impl<T> Folder<T> {
-    /// The folder as a parent or the target of a link.
+    /// The folder as the target of a link.
     pub(crate) fn kobject(&self) -> &Kobject {
-        // SAFETY: By the type invariant only the destructor takes it out of sysfs.
+        // SAFETY: By the type invariant we have a reference to it.
         unsafe { Kobject::from_raw(self.kobj.as_ptr()) }
+    }
+
+    /// The folder as one to put others into.
+    pub(crate) fn as_parent(&self) -> Parent<'_> {
+        // SAFETY: By the type invariant only the destructor takes it out of sysfs.
+        unsafe { Parent::new(self.kobject()) }
     }
 }
 
@@ -281,7 +307,12 @@ mod tests {
         unsafe { Kobject::from_raw(kobj) }
     }
 
-    fn lamp_folder(name: &'static str, parent: &Kobject) -> Result<Folder<Lamp>> {
+    fn top() -> Parent<'static> {
+        // SAFETY: As above.
+        unsafe { Parent::new(sys_kernel()) }
+    }
+
+    fn lamp_folder(name: &'static str, parent: Parent<'_>) -> Result<Folder<Lamp>> {
         Folder::new(parent, fmt!("{}", name), Lamp::new()?.0, &LAMP)
     }
 
@@ -337,7 +368,7 @@ mod tests {
 
     #[test]
     fn files_are_there_and_go_with_the_folder() -> Result {
-        let folder = lamp_folder("rmpath-kunit", sys_kernel())?;
+        let folder = lamp_folder("rmpath-kunit", top())?;
         let there = has(sys_kernel(), c"rmpath-kunit");
         let mut files = true;
         for name in [c"brightness", c"colour", c"broken", c"endless"] {
@@ -355,7 +386,7 @@ mod tests {
 
     #[test]
     fn show_and_store() -> Result {
-        let folder = lamp_folder("rmpath-kunit", sys_kernel())?;
+        let folder = lamp_folder("rmpath-kunit", top())?;
         let before = read(&folder, 0)?;
         let stored = write(&folder, 0, b"0x10\n");
         let after = read(&folder, 0)?;
@@ -378,7 +409,7 @@ mod tests {
 
     #[test]
     fn errors_and_long_texts() -> Result {
-        let folder = lamp_folder("rmpath-kunit", sys_kernel())?;
+        let folder = lamp_folder("rmpath-kunit", top())?;
         let broken = read(&folder, 2).err();
         let endless = read(&folder, 3)?;
         let unreadable = read(&folder, 1).err();
@@ -399,7 +430,7 @@ mod tests {
     #[test]
     fn data_lives_as_long_as_the_folder() -> Result {
         let (lamp, gone) = Lamp::new()?;
-        let folder = Folder::new(sys_kernel(), fmt!("rmpath-kunit"), lamp, &LAMP)?;
+        let folder = Folder::new(top(), fmt!("rmpath-kunit"), lamp, &LAMP)?;
         let early = gone.load(Relaxed);
         let readable = read(&folder, 0).is_ok();
         drop(folder);
@@ -414,10 +445,10 @@ mod tests {
         let (lamp, gone) = Lamp::new()?;
         let orphan = lamp_folder(
             "rmpath-kunit-inner",
-            lamp_folder("rmpath-kunit", sys_kernel())?.kobject(),
+            lamp_folder("rmpath-kunit", top())?.as_parent(),
         )?;
         // The parent's folder has gone, and taken this one along: nothing can be added to it.
-        let refused = Folder::new(orphan.kobject(), fmt!("late"), lamp, &LAMP).err();
+        let refused = Folder::new(orphan.as_parent(), fmt!("late"), lamp, &LAMP).err();
         drop(orphan);
         assert_eq!(refused, Some(ENOMEM));
         assert!(gone.load(Relaxed));
@@ -426,17 +457,17 @@ mod tests {
 
     #[test]
     fn folders_go_in_any_order() -> Result {
-        let outer = lamp_folder("rmpath-kunit", sys_kernel())?;
+        let outer = lamp_folder("rmpath-kunit", top())?;
         let (lamp, inner_gone) = Lamp::new()?;
-        let inner = Folder::new(outer.kobject(), fmt!("path{}", 3), lamp, &LAMP)?;
+        let inner = Folder::new(outer.as_parent(), fmt!("path{}", 3), lamp, &LAMP)?;
         let nested = has(outer.kobject(), c"path3");
         drop(outer);
         let outer_left = has(sys_kernel(), c"rmpath-kunit");
         let inner_early = inner_gone.load(Relaxed);
         drop(inner);
 
-        let outer = lamp_folder("rmpath-kunit", sys_kernel())?;
-        let inner = lamp_folder("path3", outer.kobject())?;
+        let outer = lamp_folder("rmpath-kunit", top())?;
+        let inner = lamp_folder("path3", outer.as_parent())?;
         drop(inner);
         let nested_left = has(outer.kobject(), c"path3");
         drop(outer);
@@ -451,16 +482,21 @@ mod tests {
 
     #[test]
     fn links() -> Result {
-        let target = lamp_folder("rmpath-kunit-target", sys_kernel())?;
-        let folder = lamp_folder("rmpath-kunit", sys_kernel())?;
+        let target = lamp_folder("rmpath-kunit-target", top())?;
+        let folder = lamp_folder("rmpath-kunit", top())?;
         let made = folder.link(c"device", target.kobject());
         let there = has(folder.kobject(), c"device");
         // The target does not wait for links to it, nor do they go with it.
         drop(target);
         let target_left = has(sys_kernel(), c"rmpath-kunit-target");
         let dangling = has(folder.kobject(), c"device");
+        // A kobject that has left sysfs, or was never in it, is no target.
+        let mut nowhere = KBox::new(bindings::kobject::default(), GFP_KERNEL)?;
+        // SAFETY: Zeroes are enough for the one field that is looked at.
+        let refused = folder.link(c"nothing", unsafe { Kobject::from_raw(&mut *nowhere) });
         drop(folder);
         assert_eq!(made, Ok(()));
+        assert_eq!(refused, Err(ENOENT));
         assert!(there);
         assert!(!target_left);
         assert!(dangling);

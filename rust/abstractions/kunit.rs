@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the KUnit suites share: a second thread to race with, and ways to spend time.
+//! What the KUnit suites share: objects that tell of their end, a second thread to race with, and
+//! allocations that fail.
 //!
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 //!
@@ -18,16 +19,56 @@ use crate::bindings;
 use core::ptr::NonNull;
 use kernel::{
     error::from_err_ptr,
+    kunit::in_kunit_test,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Completion, //
     },
     time::{
         delay::udelay,
         Delta, //
-    }, //
+    },
+    types::NotThreadSafe, //
 };
+
+/// A number that counts drops, and knows whether it has been dropped itself.
+pub(crate) struct Canary {
+    pub(crate) value: u32,
+    alive: Atomic<bool>,
+    drops: Arc<Atomic<u32>>,
+}
+
+impl Canary {
+    /// Returns a counter of drops, for any number of canaries.
+    pub(crate) fn counter() -> Result<Arc<Atomic<u32>>> {
+        Ok(Arc::new(Atomic::new(0), GFP_KERNEL)?)
+    }
+
+    pub(crate) fn new(value: u32, drops: &Arc<Atomic<u32>>) -> Self {
+        Self {
+            value,
+            alive: Atomic::new(true),
+            drops: drops.clone(),
+        }
+    }
+
+    /// Whether it has not been dropped: always, for those who may ask.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.load(Relaxed)
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        self.alive.store(false, Relaxed);
+        self.drops.fetch_add(1, Relaxed);
+    }
+}
 
 /// A kernel thread that runs one closure.
 ///
@@ -122,4 +163,47 @@ pub(crate) fn spin_ms(msecs: u32) {
 pub(crate) fn resched() {
     // SAFETY: The thread is running, so this does not put it to sleep for good.
     unsafe { bindings::schedule() };
+}
+
+/// Marks the running test as skipped, which it still has to leave by returning.
+pub(crate) fn skip(why: &'static CStr) {
+    if in_kunit_test() {
+        // SAFETY: A test runs in this thread; `why` is a string and is copied.
+        unsafe { bindings::rmpath_kunit_mark_skipped(why.as_char_ptr()) };
+    }
+}
+
+/// While it exists, what this thread allocates without sleeping (`GFP_NOWAIT`) fails.
+///
+/// The kernel must have `CONFIG_FAILSLAB`, and in `/sys/kernel/debug/failslab` whoever loads the
+/// module must have set `task-filter` to Y, `probability` to 100, `times` to -1 and, for the sake of
+/// the log, `verbose` to 0. The Nth-allocation kind of fault injection needs no such thing, but fails
+/// one allocation only, and both the xarray and the IDR try twice.
+///
+/// It must be dropped before an assertion, which needs memory to be reported.
+pub(crate) struct FailingAllocations(NotThreadSafe);
+
+impl FailingAllocations {
+    /// Lets allocations fail from here on. Marks the test as skipped if the kernel cannot do it.
+    pub(crate) fn begin() -> Option<Self> {
+        set_make_it_fail(true);
+        let failing = Self(NotThreadSafe);
+        if (0..10).all(|_| KBox::new(0u64, GFP_NOWAIT).is_err()) {
+            return Some(failing);
+        }
+        drop(failing);
+        skip(c"failslab is not set up");
+        None
+    }
+}
+
+impl Drop for FailingAllocations {
+    fn drop(&mut self) {
+        set_make_it_fail(false);
+    }
+}
+
+fn set_make_it_fail(on: bool) {
+    // SAFETY: It writes a number that only fault injection reads.
+    unsafe { bindings::rmpath_set_make_it_fail(on.into()) };
 }

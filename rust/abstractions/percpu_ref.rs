@@ -304,6 +304,7 @@ mod tests {
     use super::*;
     use crate::abstractions::kunit::{
         resched,
+        Canary,
         Thread, //
     };
     use core::{
@@ -325,29 +326,14 @@ mod tests {
         },
     };
 
-    /// Counts its own drops.
-    struct Canary(Arc<Atomic<u32>>);
-
-    impl Canary {
-        fn drops(&self) -> u32 {
-            self.0.load(Relaxed)
-        }
-    }
-
-    impl Drop for Canary {
-        fn drop(&mut self) {
-            self.0.fetch_add(1, Relaxed);
-        }
-    }
-
     struct Fixture {
         live: Arc<Live<Canary>>,
         drops: Arc<Atomic<u32>>,
     }
 
     fn fixture() -> Result<Fixture> {
-        let drops = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
-        let canary = Canary(drops.clone());
+        let drops = Canary::counter()?;
+        let canary = Canary::new(0, &drops);
         let live = Arc::pin_init(Live::pin_init::<Infallible>(canary), GFP_KERNEL)?;
         Ok(Fixture { live, drops })
     }
@@ -395,10 +381,10 @@ mod tests {
         // Longer than a grace period takes, so that the switch to one counter is over.
         fsleep(Delta::from_millis(200));
         let waited = !over.load(Acquire);
-        let drops = held.drops();
+        let alive = held.is_alive();
         drop(held);
         thread.join();
-        Ok(waited && drops == 0)
+        Ok(waited && alive)
     }
 
     #[test]
@@ -489,7 +475,8 @@ mod tests {
                 if let Some(held) = live.try_get() {
                     self.got.fetch_add(1, Relaxed);
                     self.got_late.fetch_add(u32::from(shut), Relaxed);
-                    self.saw_dropped.fetch_add(held.drops(), Relaxed);
+                    self.saw_dropped
+                        .fetch_add(u32::from(!held.is_alive()), Relaxed);
                 }
                 self.started.complete_all();
                 if shut {

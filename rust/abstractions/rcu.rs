@@ -163,6 +163,7 @@ mod tests {
     use super::*;
     use crate::abstractions::kunit::{
         spin_ms,
+        Canary,
         Thread, //
     };
     use kernel::sync::{
@@ -175,29 +176,13 @@ mod tests {
         Completion, //
     };
 
-    /// A number that counts its drops.
-    struct Canary {
-        value: u32,
-        drops: Arc<Atomic<u32>>,
-    }
-
-    impl Drop for Canary {
-        fn drop(&mut self) {
-            self.drops.fetch_add(1, Relaxed);
-        }
-    }
-
     fn canary(value: u32, drops: &Arc<Atomic<u32>>) -> Result<KBox<Canary>> {
-        let canary = Canary {
-            value,
-            drops: drops.clone(),
-        };
-        Ok(KBox::new(canary, GFP_KERNEL)?)
+        Ok(KBox::new(Canary::new(value, drops), GFP_KERNEL)?)
     }
 
     #[test]
     fn replace_returns_the_old_value() -> Result {
-        let drops = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let drops = Canary::counter()?;
         let cell = RcuCell::new(canary(1, &drops)?);
         let first = cell.read(|canary| canary.value);
         let old = cell.replace(canary(2, &drops)?).wait();
@@ -227,7 +212,7 @@ mod tests {
 
     /// Retires a value while a reader is in its section, and returns whether `end` waited for it.
     fn waits_for_the_reader(end: fn(Retired<Canary>)) -> Result<bool> {
-        let drops = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let drops = Canary::counter()?;
         let first = canary(1, &drops)?;
         let race = Arc::pin_init(
             pin_init!(Race {
@@ -244,8 +229,9 @@ mod tests {
             reader.cell.read(|canary| {
                 reader.inside.complete_all();
                 spin_ms(50);
-                let intact = canary.value == 1 && canary.drops.load(Relaxed) == 0;
-                reader.intact.store(intact, Relaxed);
+                reader
+                    .intact
+                    .store(canary.value == 1 && canary.is_alive(), Relaxed);
                 reader.left.store(true, Release);
             });
         })?;
@@ -271,7 +257,7 @@ mod tests {
     #[test]
     fn concurrent_replacements_lose_nothing() -> Result {
         const ROUNDS: u32 = 20;
-        let drops = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let drops = Canary::counter()?;
         let cell = Arc::new(RcuCell::new(canary(0, &drops)?), GFP_KERNEL)?;
         let churn = |cell: &RcuCell<Canary>, drops: &Arc<Atomic<u32>>| {
             for round in 0..ROUNDS {

@@ -60,6 +60,7 @@ pub(crate) type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
 /// Evidence that a [`SpinLockIrq`] is held; dropping it unlocks and restores the interrupt flag.
 ///
 /// It is not `Send`: the flag belongs to the CPU, and the lock to the context that took it.
+#[allow(dead_code)]
 pub(crate) type SpinLockIrqGuard<'a, T> = Guard<'a, T, SpinLockIrqBackend>;
 
 /// `spinlock_t` with the `_irqsave` family of functions.

@@ -3,7 +3,7 @@
 //! Sysfs attributes: functions that show and store a text, in static tables.
 //!
 //! A table says what its files are called and which functions of a `T` serve them. It becomes files
-//! in a folder of ours ([`Folder`]), in the folder of a disk ([`device_attributes!`]) or of a class
+//! in a folder of ours ([`Folder`]), in the folder of a disk ([`attribute_groups!`]) or of a class
 //! ([`Class`]).
 //!
 //! C headers: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h),
@@ -11,7 +11,7 @@
 //!
 //! [`Class`]: crate::abstractions::class::Class
 //! [`Folder`]: crate::abstractions::kobject::Folder
-//! [`device_attributes!`]: crate::abstractions::device_attribute::device_attributes
+//! [`attribute_groups!`]: crate::abstractions::device_attr::attribute_groups
 //!
 //! # Examples
 //!
@@ -101,8 +101,8 @@ impl<T> Attribute<T> {
         }
     }
 
-    /// What the C side wants to know of every kind of file.
-    pub(super) const fn raw(&'static self) -> bindings::attribute {
+    /// What every kind of file has, in a static: its lock class is then its own address.
+    pub(super) const fn raw_static(&self) -> bindings::attribute {
         // SAFETY: Null pointers, zero and false are values of the fields.
         let mut raw: bindings::attribute = unsafe { core::mem::zeroed() };
         raw.name = kernel::str::as_char_ptr_in_const_context(self.name);
@@ -111,9 +111,16 @@ impl<T> Attribute<T> {
             (Some(_), None) => 0o444,
             (None, _) => 0o200,
         };
+        raw
+    }
+
+    /// What every kind of file has, in allocated memory: its lock class is the attribute's.
+    pub(super) fn raw(&'static self) -> bindings::attribute {
+        #[allow(unused_mut)]
+        let mut raw = self.raw_static();
         #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
         {
-            raw.key = Opaque::cast_into(&self.key);
+            raw.key = self.key.get();
         }
         raw
     }
@@ -421,7 +428,7 @@ mod tests {
         let mut out = unsafe { Output::from_page(page.as_mut_ptr()) };
         let mut results = Ok(());
         for _ in 0..PAGE_SIZE {
-            results = results.and(write!(out, "{}", "abc"));
+            results = results.and(write!(out, "abc"));
         }
         let len = out.len;
         assert_eq!(results, Ok(()));

@@ -42,7 +42,10 @@ use core::{
 use kernel::{
     prelude::*,
     sync::Arc,
-    time::Jiffies,
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
     workqueue::{
         HasDelayedWork,
         HasWork,
@@ -278,6 +281,30 @@ impl Queue {
         }
     }
 
+    /// As [`Queue::enqueue`], on a queue that `pick` finds in the object itself. For a token with
+    /// which everything may go that the object keeps, this queue's owner included.
+    pub(crate) fn enqueue_on_own<const ID: u64, T, H: Holds>(
+        token: Token<T, H>,
+        pick: impl FnOnce(&T) -> &Queue,
+    ) -> Result<(), Token<T, H>>
+    where
+        T: WorkItem<ID, Pointer = Token<T, H>> + HasPlainWork<ID> + Send + Sync + 'static,
+    {
+        let wq = pick(&token).wq;
+        // SAFETY: As in `enqueue`.
+        unsafe {
+            token.__enqueue(|work| {
+                // SAFETY: As in `enqueue`; the token keeps the queue until the item is queued, and
+                // destroying a queue waits for the item.
+                bindings::queue_work_on(
+                    bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                    wq.as_ptr(),
+                    work,
+                )
+            })
+        }
+    }
+
     /// Makes a delayed item run `delay` jiffies from now, whether or not it is pending.
     ///
     /// Returns a token if the item was pending: its deadline has moved and it owns one token as
@@ -386,6 +413,22 @@ where
     let cancelled = unsafe { bindings::cancel_work_sync(work) };
     // SAFETY: As in `disarm`.
     cancelled.then(|| unsafe { Token::from_raw(object) })
+}
+
+/// Waits until a plain item that was pending or running by now has run. May sleep; not from `run`
+/// itself, and not under a lock that `run` takes. Follows `flush_work()`.
+pub(crate) fn flush<const ID: u64, T: HasPlainWork<ID>>(object: &T) {
+    // SAFETY: A reference points at a valid `T`.
+    let work = unsafe { T::raw_get_work(core::ptr::from_ref(object).cast_mut()) };
+    // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
+    let work = unsafe { Work::raw_get(work) };
+    // SAFETY: The item is valid as long as `object` is borrowed, and was initialised.
+    unsafe { bindings::flush_work(work) };
+}
+
+/// So many seconds in jiffies. Does not wrap.
+pub(crate) fn secs_to_jiffies(secs: u32) -> Jiffies {
+    secs as Jiffies * msecs_to_jiffies(1000)
 }
 
 #[cfg(CONFIG_KUNIT = "y")]

@@ -12,9 +12,13 @@
 #include <linux/device-mapper.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
+#include <linux/idr.h>
 #include <linux/percpu-refcount.h>
+#include <linux/percpu.h>
+#include <linux/sched/mm.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 /* bio.c */
 static const u8 RMPATH_BLK_STS_OK = (__force u8)BLK_STS_OK;
@@ -41,9 +45,11 @@ static const u32 RMPATH_REQ_FAILFAST_TRANSPORT = (__force u32)REQ_FAILFAST_TRANS
 static const u32 RMPATH_BIOSET_PERCPU_CACHE = BIOSET_PERCPU_CACHE;
 static const gfp_t RMPATH_GFP_NOIO = GFP_NOIO;
 static const gfp_t RMPATH_GFP_NOWAIT = GFP_NOWAIT;
+bool rmpath_bio_io_stat(struct bio *bio);
 void rmpath_bio_clone_blkg_association(struct bio *dst, struct bio *src);
 
 /* block_device.c */
+static const blk_mode_t RMPATH_BLK_OPEN_READ = BLK_OPEN_READ;
 static const blk_mode_t RMPATH_BLK_OPEN_READ_WRITE = BLK_OPEN_READ | BLK_OPEN_WRITE;
 struct file *rmpath_get_file(struct file *file);
 u64 rmpath_bdev_nr_sectors(struct block_device *bdev);
@@ -67,14 +73,31 @@ struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip);
 
 /* gendisk.c */
 static const blk_features_t RMPATH_BLK_FEAT_NOWAIT = BLK_FEAT_NOWAIT;
+static const blk_features_t RMPATH_BLK_FEAT_IO_STAT = BLK_FEAT_IO_STAT;
 void rmpath_disk_set_state(struct gendisk *disk, unsigned int bit);
 void rmpath_disk_clear_state(struct gendisk *disk, unsigned int bit);
 void rmpath_queue_limits_lock(struct request_queue *q);
 unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev);
 void rmpath_mutex_lock(struct mutex *lock);
 
-/* workqueue.c */
-struct workqueue_struct *rmpath_alloc_workqueue(const char *name, unsigned int flags);
+/* idr.c */
+void rmpath_idr_init(struct idr *idr);
+void rmpath_idr_preload_end(void);
+
+/* kunit.c */
+void rmpath_kunit_mark_skipped(const char *why);
+void rmpath_set_make_it_fail(int value);
+
+/* memalloc.c */
+unsigned int rmpath_memalloc_noio_save(void);
+void rmpath_memalloc_noio_restore(unsigned int flags);
+
+/* percpu.c */
+u32 rmpath_this_cpu_inc_return_4(u32 __percpu *pcp);
+void rmpath_this_cpu_add_4(u32 __percpu *pcp, u32 val);
+u32 rmpath_per_cpu_sum_4(u32 __percpu *pcp);
+void rmpath_this_cpu_write_4(u32 __percpu *pcp, u32 val);
+
 /* percpu_ref.c */
 bool rmpath_percpu_ref_tryget_live(struct percpu_ref *ref);
 void rmpath_percpu_ref_put(struct percpu_ref *ref);
@@ -85,5 +108,12 @@ unsigned long rmpath_spin_lock_irqsave(spinlock_t *lock);
 bool rmpath_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 void rmpath_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 bool rmpath_irqs_disabled(void);
+
+/* workqueue.c */
+struct workqueue_struct *rmpath_alloc_workqueue(const char *name, unsigned int flags);
+
+/* xarray.c */
+unsigned long rmpath_xa_lock_irqsave(struct xarray *xa);
+void rmpath_xa_unlock_irqrestore(struct xarray *xa, unsigned long flags);
 
 #endif

@@ -78,6 +78,8 @@ pub(crate) trait CloneOps: Send + Sized + 'static {
 #[repr(C)]
 struct Frame<P: CloneOps> {
     orig: NonNull<bindings::bio>,
+    /// When the original came, in jiffies, if the disk keeps statistics.
+    start: Option<c_ulong>,
     target: Option<P::Target>,
     private: P,
     bio: Opaque<bindings::bio>,
@@ -162,7 +164,10 @@ impl<P: CloneOps> BioSet<P> {
         };
         // SAFETY: By the type invariant the bio lies in a `Frame<P>`.
         let frame = unsafe { frame_of::<P>(bio) }.as_ptr();
+        let start = orig.start_accounting();
         // SAFETY: The front pad is ours and uninitialised; the clone exists from here on.
+        unsafe { core::ptr::addr_of_mut!((*frame).start).write(start) };
+        // SAFETY: As above.
         unsafe { core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw()) };
         // SAFETY: As above.
         unsafe { core::ptr::addr_of_mut!((*frame).target).write(None) };
@@ -280,6 +285,8 @@ impl<P: CloneOps> Clone<P> {
         let frame = this.frame();
         // SAFETY: By the type invariant the frame is valid and ours alone.
         let orig = unsafe { (*frame.as_ptr()).orig };
+        // SAFETY: As above.
+        let start = unsafe { (*frame.as_ptr()).start };
         // SAFETY: The clone came from its set, which the count keeps.
         let clones = unsafe { clones_of::<P>(this.0) };
         // SAFETY: `private` is initialised and not used again. (`target` is `None`.)
@@ -287,7 +294,9 @@ impl<P: CloneOps> Clone<P> {
         // SAFETY: The clone is not in flight, and given up.
         unsafe { bindings::bio_put(this.0.as_ptr()) };
         // SAFETY: By the invariant of the frame the original is ours to end; it is taken once.
-        unsafe { Bio::from_raw(orig) }.end(status);
+        let orig = unsafe { Bio::from_raw(orig) };
+        orig.end_accounting(start);
+        orig.end(status);
         // Last, so that whoever waits for the set waits for the end of the original too.
         // SAFETY: The reference was taken in `clone_bio`, and is given up.
         unsafe { PercpuRef::put(clones) };
@@ -304,6 +313,8 @@ impl<P: CloneOps> Clone<P> {
         let frame = this.frame().as_ptr();
         // SAFETY: By the type invariant the frame is valid and ours alone.
         let orig = unsafe { (*frame).orig };
+        // SAFETY: As above.
+        let start = unsafe { (*frame).start };
         // SAFETY: As above; `private` is moved out, and the frame is given up below.
         let private = unsafe { core::ptr::addr_of!((*frame).private).read() };
         // SAFETY: The clone came from its set, which the count keeps.
@@ -325,7 +336,9 @@ impl<P: CloneOps> Clone<P> {
         let Some(bio) = NonNull::new(bio) else {
             drop(private);
             // SAFETY: By the invariant of the frame the original was ours to end.
-            unsafe { Bio::from_raw(orig) }.end(BlkStatus::RESOURCE);
+            let orig = unsafe { Bio::from_raw(orig) };
+            orig.end_accounting(start);
+            orig.end(BlkStatus::RESOURCE);
             // SAFETY: The reference was taken in `clone_bio`, and is given up.
             unsafe { PercpuRef::put(clones) };
             return None;
@@ -334,6 +347,8 @@ impl<P: CloneOps> Clone<P> {
         let frame = unsafe { frame_of::<P>(bio) }.as_ptr();
         // SAFETY: The front pad is ours and uninitialised.
         unsafe { core::ptr::addr_of_mut!((*frame).orig).write(orig) };
+        // SAFETY: As above.
+        unsafe { core::ptr::addr_of_mut!((*frame).start).write(start) };
         // SAFETY: As above.
         unsafe { core::ptr::addr_of_mut!((*frame).target).write(None) };
         // SAFETY: As above.
@@ -414,3 +429,6 @@ unsafe extern "C" fn end_io<P: CloneOps>(bio: *mut bindings::bio) {
         None => drop(clone),
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+mod suite;

@@ -24,7 +24,7 @@ impl Limits {
         // SAFETY: `limits` is valid for writes.
         unsafe { bindings::blk_set_stacking_limits(&mut limits) };
         // Cleared again by the first device without it.
-        limits.features |= bindings::RMPATH_BLK_FEAT_NOWAIT;
+        limits.features |= bindings::RMPATH_BLK_FEAT_NOWAIT | bindings::RMPATH_BLK_FEAT_IO_STAT;
         Self(limits)
     }
 

@@ -15,7 +15,6 @@ use kernel::{
     },
     time::{
         delay::fsleep,
-        msecs_to_jiffies,
         Delta, //
     },
     workqueue::{

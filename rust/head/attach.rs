@@ -1,0 +1,453 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a device becomes a path.
+//!
+//! Whatever can fail or sleep is done first, and undone if something later fails. The path then
+//! becomes a member, and a pending removal is disarmed, in one critical section; nothing can fail
+//! after that.
+
+use super::{
+    path::{
+        ArcPath,
+        HeadPath,
+        PathHandle, //
+    },
+    registry::Shared,
+    spec::Spec,
+    sysfs,
+    wwid::{
+        Identity,
+        Wwid, //
+    },
+    Geometry,
+    Head,
+    Inner,
+    Member,
+    OpenMember,
+    PathSet,
+    State,
+    Visible,
+    MAX_PATHS,
+    SCAN, //
+};
+use crate::abstractions::{
+    block_device::{
+        Bdev,
+        BlockDevice,
+        DevT, //
+    },
+    errno::{
+        eloop,
+        enodata,
+        eopnotsupp, //
+    },
+    gendisk::{
+        DiskRef,
+        Limits,
+        NewDisk, //
+    },
+    kobject::{
+        Folder,
+        Parent, //
+    },
+    memalloc::NoIo,
+    workqueue::Token, //
+};
+use crate::mpath::path::AccessState;
+use kernel::{
+    fmt,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Why a device does not become a path.
+pub(super) enum Refusal {
+    /// The device's file.
+    Lookup(Error),
+    /// The device cannot be opened for ourselves alone.
+    Open(Error),
+    /// It is a path already.
+    Duplicate,
+    /// It is one of our own heads.
+    Own,
+    /// It is not suitable.
+    Unsuitable(Error, &'static str),
+    /// It does not say who it is.
+    NoIdentity,
+    /// Its head has another size, or block size.
+    Geometry(Geometry, Geometry),
+    /// No head wants it.
+    Unwanted,
+    /// It is not a path.
+    NotAPath,
+    /// Something that it needs cannot be had.
+    Failed(Error, &'static str),
+}
+
+impl Refusal {
+    /// The errno for the user.
+    pub(super) fn errno(&self) -> Error {
+        match self {
+            Self::Lookup(error) | Self::Open(error) => *error,
+            Self::Unsuitable(error, _) | Self::Failed(error, _) => *error,
+            Self::Duplicate => EEXIST,
+            Self::Own => eloop(),
+            Self::NoIdentity => enodata(),
+            Self::Geometry(..) => EINVAL,
+            Self::Unwanted | Self::NotAPath => ENODEV,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsuitable(_, why) => f.write_str(why),
+            Self::Lookup(error) if *error == ENOTBLK => f.write_str("not a block device"),
+            Self::Lookup(error) if *error == ENOENT => f.write_str("no such file"),
+            Self::Lookup(error) => write!(f, "cannot look it up: {error:?}"),
+            Self::Open(error) if *error == EBUSY => f.write_str("in use by somebody else"),
+            Self::Open(error) if *error == EROFS => f.write_str("can only be read"),
+            Self::Open(error) => write!(f, "cannot open it: {error:?}"),
+            Self::Duplicate => f.write_str("is a path already"),
+            Self::Own => f.write_str("is a head itself"),
+            Self::NoIdentity => f.write_str("reports no EUI-64, NGUID or NAA; give it a wwid="),
+            Self::Geometry(ours, its) => write!(
+                f,
+                "size {} sectors in blocks of {} bytes does not fit its head's {} in blocks of {}",
+                its.sectors, its.logical_block_size, ours.sectors, ours.logical_block_size
+            ),
+            Self::Unwanted => f.write_str("no head has its identity"),
+            Self::NotAPath => f.write_str("is not a path"),
+            Self::Failed(error, what) => write!(f, "{what}: {error:?}"),
+        }
+    }
+}
+
+/// Turns an error into a refusal that says what failed.
+fn failed(what: &'static str) -> impl Fn(Error) -> Refusal {
+    move |error| Refusal::Failed(error, what)
+}
+
+impl Geometry {
+    fn of(bdev: &Bdev) -> Self {
+        Self {
+            sectors: bdev.nr_sectors(),
+            logical_block_size: bdev.logical_block_size(),
+        }
+    }
+}
+
+/// Whether a device could be a path at all.
+fn check(bdev: &Bdev) -> Result<(), Refusal> {
+    let unsuitable = |error, why| Err(Refusal::Unsuitable(error, why));
+    if bdev.is_own() {
+        return Err(Refusal::Own);
+    }
+    if bdev.is_partition() {
+        return unsuitable(EINVAL, "is a partition; paths are whole disks");
+    }
+    if bdev.is_zoned() {
+        return unsuitable(eopnotsupp(), "is zoned, which is not supported");
+    }
+    if bdev.nr_sectors() == 0 {
+        return unsuitable(EINVAL, "has no sectors");
+    }
+    Ok(())
+}
+
+/// Makes the device a path of the head of its identity, which is created if need be.
+pub(super) fn add_path(shared: &Arc<Shared>, spec: Spec) -> Result<(), Refusal> {
+    let dev = DevT::lookup(&spec.device).map_err(Refusal::Lookup)?;
+    let asked = Asked {
+        wwid: spec.wwid,
+        access: spec.access,
+        weight: spec.weight,
+    };
+    attach(shared, dev, asked, true)
+}
+
+/// Makes the device a path of the head of its identity, if there is one.
+pub(super) fn rejoin(shared: &Arc<Shared>, dev: DevT) -> Result<(), Refusal> {
+    let asked = Asked {
+        wwid: None,
+        access: AccessState::Optimized,
+        weight: 1,
+    };
+    attach(shared, dev, asked, false)
+}
+
+/// What is asked for beside the device itself.
+struct Asked {
+    wwid: Option<Wwid>,
+    access: AccessState,
+    weight: u32,
+}
+
+fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result<(), Refusal> {
+    // Memory that is freed by writing to a head that waits for this path would never come.
+    let _no_io = NoIo::enter();
+    let handle = PathHandle::new(asked.access, asked.weight).map_err(failed("path"))?;
+    let device = BlockDevice::open(dev, handle.clone()).map_err(|error| {
+        if error == EBUSY && shared.member_of(dev).is_some() {
+            Refusal::Duplicate
+        } else {
+            Refusal::Open(error)
+        }
+    })?;
+    check(&device)?;
+
+    let (wwid, mut identity) = match asked.wwid {
+        Some(wwid) => (wwid, None),
+        None => {
+            let identity = Identity::of(&device).ok_or(Refusal::NoIdentity)?;
+            (identity.wwid().map_err(failed("wwid"))?, Some(identity))
+        }
+    };
+    let named = identity.is_none();
+    loop {
+        let head = if create {
+            Shared::find_or_create(shared, &wwid, identity).map_err(failed("head"))?
+        } else {
+            shared.find(&wwid).ok_or(Refusal::Unwanted)?
+        };
+        let setup = head.setup.lock();
+        let state = head.inner.lock().state;
+        let result = match state {
+            State::Building => Head::begin(&head, device, handle),
+            State::Live | State::Pending => Head::join(&head, device, handle),
+            State::Dying => {
+                // It has left the registry: look again.
+                identity = if named { None } else { Identity::of(&device) };
+                drop(setup);
+                continue;
+            }
+        };
+        drop(setup);
+        return result;
+    }
+}
+
+impl Head {
+    /// Attaches the first path, and with it makes the head visible. Under `setup`.
+    fn begin(
+        this: &Arc<Self>,
+        device: BlockDevice<PathHandle>,
+        handle: Arc<PathHandle>,
+    ) -> Result<(), Refusal> {
+        let result = Self::try_begin(this, device, &handle);
+        match &result {
+            Ok(()) => Self::joined(this, &handle),
+            Err(_) => Self::abandon(this),
+        }
+        result
+    }
+
+    fn try_begin(
+        this: &Arc<Self>,
+        device: BlockDevice<PathHandle>,
+        handle: &Arc<PathHandle>,
+    ) -> Result<(), Refusal> {
+        let geometry = Geometry::of(&device);
+        let path = HeadPath::new(device, this.clone()).map_err(failed("path"))?;
+        handle.set_head(this);
+        let set = this.set_with(&path).map_err(failed("path set"))?;
+        let room = this.room().map_err(failed("members"))?;
+        let disk = NewDisk::new(set.limits()).map_err(failed("disk"))?;
+
+        // The disk can be read as soon as it is added, so the path comes first.
+        drop(this.paths.replace(set));
+        let disk = disk
+            .add(fmt!("rmpath{}", this.id), geometry.sectors, this.clone())
+            .map_err(failed("disk"))?;
+        let folder = Folder::new(
+            disk.as_parent(),
+            fmt!("rmpath"),
+            this.clone(),
+            &sysfs::HEAD,
+        );
+        let folder = Arc::new(folder.map_err(failed("sysfs"))?, GFP_KERNEL)
+            .map_err(|error| failed("sysfs")(error.into()))?;
+        let disk_ref = disk.reference();
+        let member = this.member(path, &disk_ref, folder.as_parent())?;
+
+        let mut inner = this.inner.lock();
+        let Some(reservation) = inner.reservation.take() else {
+            return Err(Refusal::Failed(EINVAL, "head")); // It is taken here only.
+        };
+        inner.geometry = Some(geometry);
+        inner.visible = Some(Visible {
+            folder,
+            disk,
+            published: reservation.publish(this.clone()),
+        });
+        inner.add(room, member);
+        let tokens = this.gained_path(&mut inner);
+        drop(inner);
+        drop(tokens);
+
+        // The uevent of the disk came before its folder.
+        disk_ref.changed();
+        drop(this.shared.scan.enqueue::<SCAN, _, _>(Token::of(this.clone())));
+        pr_info!("rmpath{}: wwid {}, {} sectors\n", this.id, this.wwid, geometry.sectors);
+        Ok(())
+    }
+
+    /// Undoes what was done of [`Head::begin`]. Under `setup`.
+    fn abandon(this: &Arc<Self>) {
+        let mut registry = this.shared.registry.lock();
+        let mut inner = this.inner.lock();
+        inner.state = State::Dying;
+        this.update_gate(&inner);
+        let registered = registry.remove(&this.wwid);
+        drop(inner);
+        drop(registry);
+        drop(registered);
+        this.withdraw_all();
+        Self::tear_down(this, None);
+    }
+
+    /// Attaches another path. Under `setup`.
+    fn join(
+        this: &Arc<Self>,
+        device: BlockDevice<PathHandle>,
+        handle: Arc<PathHandle>,
+    ) -> Result<(), Refusal> {
+        let inner = this.inner.lock();
+        let doomed = inner.doomed;
+        let ours = inner.geometry;
+        let visible = inner
+            .visible
+            .as_ref()
+            .map(|visible| (visible.disk.reference(), visible.folder.clone()));
+        drop(inner);
+        let (Some(ours), Some((disk, folder)), false) = (ours, visible, doomed) else {
+            return Err(Refusal::Failed(EAGAIN, "its head is being removed"));
+        };
+        let its = Geometry::of(&device);
+        if its != ours {
+            return Err(Refusal::Geometry(ours, its));
+        }
+
+        let path = HeadPath::new(device, this.clone()).map_err(failed("path"))?;
+        handle.set_head(this);
+        let set = this.set_with(&path).map_err(failed("path set"))?;
+        let room = this.room().map_err(failed("members"))?;
+        let member = this.member(path, &disk, folder.as_parent())?;
+        if let Err(error) = disk.set_limits(set.limits()) {
+            drop(this.ids.remove(member.id));
+            return Err(Refusal::Failed(error, "queue limits"));
+        }
+
+        let mut inner = this.inner.lock();
+        inner.add(room, member);
+        let tokens = this.gained_path(&mut inner);
+        let old = this.paths.replace(set);
+        drop(inner);
+        drop(tokens);
+        // What is parked is tried again only when everybody sees the path.
+        drop(old);
+        Self::kick(this.as_arc_borrow());
+        Self::joined(this, &handle);
+        Ok(())
+    }
+
+    /// What is left to do when a path has become a member.
+    fn joined(this: &Arc<Self>, handle: &Arc<PathHandle>) {
+        // Its death was told to nobody while it had no head; after the full barriers of publishing
+        // it, one side sees the other.
+        if handle.state.is_dead() || this.inner.lock().doomed {
+            Self::queue_detach(this.as_arc_borrow());
+        }
+    }
+
+    /// Makes all that a member needs. It is in sysfs when this returns. Under `setup`.
+    fn member(
+        &self,
+        path: ArcPath,
+        disk: &DiskRef,
+        parent: Parent<'_>,
+    ) -> Result<Member, Refusal> {
+        path.device()
+            .link_to(disk.clone())
+            .map_err(failed("slaves link"))?;
+        let handle = path.handle().clone();
+        let id = self
+            .ids
+            .alloc(0..MAX_PATHS, handle.clone(), GFP_KERNEL)
+            .map_err(|error| failed("path number")(error.into()))?;
+        let folder = Folder::new(parent, fmt!("path{id}"), handle.clone(), &sysfs::PATH).and_then(
+            |folder| {
+                folder.link(c"device", path.device().kobject())?;
+                Ok(folder)
+            },
+        );
+        match folder {
+            Ok(folder) => {
+                pr_info!("rmpath{}: path {} is {}\n", self.id, id, path.device().name());
+                Ok(Member {
+                    id,
+                    handle,
+                    open: Some(OpenMember { folder, path }),
+                })
+            }
+            Err(error) => {
+                drop(self.ids.remove(id));
+                Err(Refusal::Failed(error, "sysfs"))
+            }
+        }
+    }
+
+    /// A set of the members that are open, and one more path. `ENOMEM`. Under `setup`.
+    fn set_with(&self, path: &ArcPath) -> Result<KBox<PathSet>> {
+        let room = self.inner.lock().members.len() + 1;
+        let mut set = PathSet::with_room(room)?;
+        self.inner.lock().fill(&mut set);
+        set.paths.push(path.clone(), GFP_KERNEL)?;
+        Ok(set)
+    }
+
+    /// Room for the members that there are, and one more. `ENOMEM`. Under `setup`.
+    fn room(&self) -> Result<KVec<Member>> {
+        let room = self.inner.lock().members.len() + 1;
+        Ok(KVec::with_capacity(room, GFP_KERNEL)?)
+    }
+}
+
+impl PathSet {
+    /// An empty set that can hold so many paths. `ENOMEM`.
+    pub(super) fn with_room(room: usize) -> Result<KBox<Self>> {
+        let paths = KVec::with_capacity(room, GFP_KERNEL)?;
+        Ok(KBox::new(Self { paths }, GFP_KERNEL)?)
+    }
+
+    /// The limits of a disk that uses these paths.
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::stacking();
+        for path in self.paths.iter() {
+            limits.stack(path.device());
+        }
+        limits
+    }
+}
+
+impl Inner {
+    /// Adds a member, in `room` that was made for it without the lock.
+    fn add(&mut self, mut room: KVec<Member>, member: Member) {
+        // Memory is not allocated under the lock: what would free some may need the lock.
+        for old in core::mem::take(&mut self.members) {
+            let _ = room.push_within_capacity(old);
+        }
+        let _ = room.push_within_capacity(member);
+        self.members = room;
+    }
+
+    /// Puts the members that are open and alive into `set`, as far as it has room.
+    pub(super) fn fill(&self, set: &mut PathSet) {
+        for member in self.members.iter().filter(|member| !member.handle.state.is_dead()) {
+            if let Some(open) = &member.open {
+                let _ = set.paths.push_within_capacity(open.path.clone());
+            }
+        }
+    }
+}

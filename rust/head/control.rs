@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/class/rmpath`, and the front end as a whole.
+
+use super::{
+    attach::{
+        add_path,
+        Refusal, //
+    },
+    discover::{
+        Discovery,
+        Running, //
+    },
+    registry::Shared,
+    spec::Spec,
+    DETACH, //
+};
+use crate::abstractions::{
+    block_device::DevT,
+    class::Class,
+    class_interface::BlockInterface,
+    gendisk::{
+        Limits,
+        NewDisk, //
+    },
+    sysfs::Attribute,
+    workqueue::flush, //
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+static CONTROL: [Attribute<Shared>; 3] = [
+    Attribute::ro(c"auto_attach", |shared, out| {
+        out.write_fmt(fmt!("{}\n", u32::from(shared.auto_attach)))
+    }),
+    Attribute::wo(c"add_path", |shared, text| {
+        let shared: Arc<Shared> = shared.into();
+        report("add_path", text, |spec| add_path(&shared, spec))
+    }),
+    Attribute::wo(c"remove_path", |shared, text| {
+        report("remove_path", text, |spec| remove_path(&shared, &spec))
+    }),
+];
+
+/// Runs a command, and logs why it is refused: one line, whatever was written.
+fn report(
+    command: &str,
+    text: &[u8],
+    run: impl FnOnce(Spec) -> Result<(), Refusal>,
+) -> Result {
+    let spec = Spec::parse(text).map_err(|(error, why)| {
+        pr_warn!("{}: {}\n", command, why);
+        error
+    })?;
+    // Kept for the message: the command consumes the rest.
+    let device = CString::try_from_fmt(fmt!("{}", &*spec.device))?;
+    run(spec).map_err(|refusal| {
+        pr_warn!("{}: {}: {}\n", command, &*device, refusal);
+        refusal.errno()
+    })
+}
+
+/// Closes the path on a device. The device can be used by others when this returns.
+///
+/// `ENODEV` if it is no path.
+fn remove_path(shared: &Shared, spec: &Spec) -> Result<(), Refusal> {
+    let dev = DevT::lookup(&spec.device).map_err(Refusal::Lookup)?;
+    let handle = shared.member_of(dev).ok_or(Refusal::NotAPath)?;
+    handle.kill();
+    if let Some(head) = handle.head() {
+        flush::<DETACH, _>(&**head);
+    }
+    Ok(())
+}
+
+/// What lets heads be made. Dropped in this order: no more commands, no more new disks.
+pub(crate) struct Control {
+    _class: Class<Shared>,
+    _interface: Option<BlockInterface<Discovery>>,
+}
+
+/// What heads share. Dropped in this order: nothing looks at disks any more, and then the queues
+/// go, on which nothing can be, for every head has a reference on the module.
+pub(crate) struct Heads {
+    running: Running,
+    _shared: Arc<Shared>,
+}
+
+/// Makes the front end. `auto_attach`: whether disks that return rejoin their head by themselves.
+///
+/// `ENOMEM`, or `EEXIST` if there is a class called rmpath.
+pub(crate) fn new(auto_attach: bool) -> Result<(Heads, Control)> {
+    let shared = Shared::new(auto_attach)?;
+    let heads = Heads {
+        running: Running(Discovery::new(shared.clone())?),
+        _shared: shared.clone(),
+    };
+    let interface = if auto_attach {
+        let class = NewDisk::new(Limits::stacking())?.block_class();
+        let discovery = heads.running.0.clone();
+        Some(BlockInterface::register(class, discovery)?)
+    } else {
+        None
+    };
+    let control = Control {
+        _class: Class::new(c"rmpath", shared, &CONTROL)?,
+        _interface: interface,
+    };
+    Ok((heads, control))
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The head as a disk.
+
+use super::{
+    sysfs,
+    Head,
+    State,
+    REAP,
+    SCAN, //
+};
+use crate::abstractions::{
+    bio::Bio,
+    block_device::IdKind,
+    device_attr::AttributeGroups,
+    gendisk::Operations,
+    workqueue::{
+        Queue,
+        Token, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    workqueue::WorkItem, //
+};
+
+#[vtable]
+impl Operations for Head {
+    const ATTRIBUTES: Option<&'static AttributeGroups<Self>> = Some(&sysfs::DISK);
+
+    #[inline]
+    fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio) {
+        Self::submit(this, bio);
+    }
+
+    fn open(this: &Self) -> Result {
+        match this.inner.lock().state {
+            State::Dying => Err(ENXIO),
+            _ => Ok(()),
+        }
+    }
+
+    fn unique_id(this: &Self, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
+        let identity = this.identity.as_ref().ok_or(EINVAL)?;
+        if identity.kind != kind {
+            return Err(EINVAL);
+        }
+        let bytes = identity.id.bytes();
+        id.get_mut(..bytes.len()).ok_or(EINVAL)?.copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn free(this: Arc<Self>) {
+        // What the head holds may be the last reference on the module, and nothing else keeps this
+        // code: not to be dropped here. Queued once, so it cannot be queued already.
+        drop(Queue::enqueue_on_own::<REAP, _, _>(
+            Token::of(this),
+            |head| &head.shared.reap,
+        ));
+    }
+}
+
+impl WorkItem<REAP> for Head {
+    type Pointer = Token<Self>;
+
+    /// Drops what the disk held. The module's exit waits for this.
+    fn run(token: Self::Pointer) {
+        drop(token);
+    }
+}
+
+impl WorkItem<SCAN> for Head {
+    type Pointer = Token<Self>;
+
+    /// Looks for partitions. Reads from the head, and so may wait for a path: that is why nobody
+    /// waits for this but the removal, which first lets such reads fail.
+    fn run(token: Self::Pointer) {
+        let head = token.object();
+        let disk = head
+            .inner
+            .lock()
+            .visible
+            .as_ref()
+            .map(|visible| visible.disk.reference());
+        if let Some(disk) = disk {
+            disk.scan_partitions();
+        }
+    }
+}

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The end of a head, and how it is put off.
+//!
+//! A head that has lost its last path waits `delayed_removal_secs` for one to return. The pending
+//! removal owns a token with a reference on the head and one on the module. Arming and disarming
+//! happen in the same critical section of the head's lock as the change that is the reason for it,
+//! and the work item decides everything anew under that lock when it runs: so no two events can
+//! both take the head for lost, or save it and not know it.
+
+use super::{
+    io::Gate,
+    Head,
+    Inner,
+    State,
+    Visible,
+    DETACH,
+    NO_PATH,
+    REMOVAL,
+    REQUEUE,
+    RETRY,
+    SCAN, //
+};
+use crate::abstractions::{
+    module::ModuleRef,
+    rcu,
+    workqueue::{
+        cancel_sync,
+        disarm,
+        disarm_sync,
+        secs_to_jiffies,
+        Token, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc,
+        ArcBorrow, //
+    },
+    time::{
+        Delta,
+        Instant, //
+    },
+    workqueue::WorkItem, //
+};
+
+/// A token that came back, to be dropped when the locks are released.
+type Superseded = Option<Token<Head, ModuleRef>>;
+
+impl Head {
+    /// Sets what becomes of I/O without a path, after anything changed that it depends on.
+    pub(super) fn update_gate(&self, inner: &Inner) {
+        let may_return = matches!(inner.state, State::Building | State::Live | State::Pending)
+            && self.delay.load(Relaxed) != 0
+            && !inner.doomed
+            && !inner.expired;
+        let gate = if may_return { Gate::Park } else { Gate::Fail };
+        self.gate.store(gate as u32, Relaxed);
+    }
+
+    /// After a change that I/O must see has been published: waits until everybody does, and has
+    /// what is parked tried again. May sleep.
+    pub(super) fn settle(this: ArcBorrow<'_, Self>) {
+        rcu::synchronize();
+        Self::kick(this);
+    }
+
+    /// The last path has gone: arms the removal. The caller drops the token after the lock.
+    pub(super) fn lost_last_path(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> Superseded {
+        inner.state = State::Pending;
+        Self::arm_removal(this, inner)
+    }
+
+    /// Arms a removal, or moves the deadline of the one that is pending, to as many seconds from
+    /// now as the head's delay says.
+    fn arm_removal(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> Superseded {
+        let secs = match inner.doomed {
+            true => 0,
+            false => this.delay.load(Relaxed),
+        };
+        inner.deadline = Some((Instant::now(), secs));
+        this.update_gate(inner);
+        let token = Self::pinned(&this.into());
+        this.shared.removal.arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs))
+    }
+
+    /// A path has come: disarms. The caller drops the tokens after the lock.
+    pub(super) fn gained_path(&self, inner: &mut Inner) -> [Superseded; 2] {
+        inner.state = State::Live;
+        inner.deadline = None;
+        [disarm::<REMOVAL, _, _>(self), self.stop_waiting(inner)]
+    }
+
+    /// A path is usable again: I/O that comes to wait waits from then on.
+    pub(super) fn stop_waiting(&self, inner: &mut Inner) -> Superseded {
+        inner.expired = false;
+        self.update_gate(inner);
+        let token = disarm::<NO_PATH, _, _>(self);
+        self.waiting.store(false, Relaxed);
+        token
+    }
+
+    /// Somebody has changed the state of a path. May sleep.
+    pub(super) fn path_changed(this: ArcBorrow<'_, Self>, usable: bool) {
+        if usable {
+            let mut inner = this.inner.lock();
+            let superseded = this.stop_waiting(&mut inner);
+            drop(inner);
+            drop(superseded);
+        }
+        Self::settle(this);
+    }
+
+    /// Sets `delayed_removal_secs`. A removal that is pending gets the new deadline.
+    pub(super) fn set_delay(this: ArcBorrow<'_, Self>, secs: u32) {
+        let mut inner = this.inner.lock();
+        this.delay.store(secs, Relaxed);
+        let superseded = match inner.state {
+            State::Pending => Self::arm_removal(this, &mut inner),
+            _ => {
+                this.update_gate(&inner);
+                None
+            }
+        };
+        drop(inner);
+        drop(superseded);
+        Self::settle(this);
+    }
+
+    /// Removes the head, paths or not. Returns at once; the rest is done by the work items.
+    ///
+    /// `EBUSY` while its first path is being attached.
+    pub(super) fn doom(this: ArcBorrow<'_, Self>) -> Result {
+        let mut inner = this.inner.lock();
+        let superseded = match inner.state {
+            State::Building => return Err(EBUSY),
+            State::Dying => return Ok(()),
+            State::Pending => {
+                inner.doomed = true;
+                Self::arm_removal(this, &mut inner)
+            }
+            State::Live => {
+                inner.doomed = true;
+                this.update_gate(&inner);
+                None
+            }
+        };
+        drop(inner);
+        drop(superseded);
+        Self::queue_detach(this);
+        Self::settle(this);
+        Ok(())
+    }
+
+    /// Takes a dying head away from everybody. May sleep, until its last bio has ended.
+    ///
+    /// Its state is [`State::Dying`], the registry does not have it, and no path is left.
+    pub(super) fn tear_down(this: &Arc<Self>, visible: Option<Visible>) {
+        // Everybody sees the closed gate; what was parked before ends now. This is also what the
+        // removal of the disk may wait for: a partition scan, a file system that syncs.
+        rcu::synchronize();
+        Self::resubmit_all(this.as_arc_borrow());
+
+        let retired = visible.map(|visible| {
+            let (retired, published) = visible.published.retire();
+            drop(published);
+            drop(visible.folder);
+            drop(visible.disk);
+            retired
+        });
+
+        this.bios.shut();
+        drop(cancel_sync::<REQUEUE, _, _>(&**this));
+        drop(disarm_sync::<RETRY, _, _>(&**this));
+        drop(disarm_sync::<NO_PATH, _, _>(&**this));
+        drop(cancel_sync::<SCAN, _, _>(&**this));
+        drop(cancel_sync::<DETACH, _, _>(&**this));
+        // Only now may another head have the number, and with it the disk's name.
+        drop(retired);
+        pr_info!("rmpath{}: removed\n", this.id);
+    }
+}
+
+impl Inner {
+    /// How long the pending removal still has to wait. (A timer may expire early: the kernel's
+    /// timer wheel ends somewhere.)
+    fn remaining(&self) -> Option<Delta> {
+        let (start, secs) = self.deadline?;
+        let left = Delta::from_secs(i64::from(secs)) - start.elapsed();
+        (!left.is_negative() && !left.is_zero()).then_some(left)
+    }
+}
+
+impl WorkItem<REMOVAL> for Head {
+    type Pointer = Token<Self, ModuleRef>;
+
+    fn run(token: Self::Pointer) {
+        let head = token.object().clone();
+        let setup = head.setup.lock();
+        let mut registry = head.shared.registry.lock();
+        let mut inner = head.inner.lock();
+
+        // Nothing of what was true when this was armed need be true now.
+        if inner.state != State::Pending || !inner.members.is_empty() {
+            drop(inner);
+            drop(registry);
+            drop(setup);
+            drop(head);
+            return;
+        }
+        if let Some(left) = inner.remaining() {
+            // Rounded up, so that this ends.
+            let secs = u32::try_from(left.as_millis() / 1000 + 1).unwrap_or(u32::MAX);
+            let superseded = head
+                .shared
+                .removal
+                .arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs));
+            drop(inner);
+            drop(registry);
+            drop(setup);
+            drop(superseded);
+            return;
+        }
+
+        inner.state = State::Dying;
+        head.update_gate(&inner);
+        let visible = inner.visible.take();
+        let registered = registry.remove(&head.wwid);
+        drop(inner);
+        drop(registry);
+        drop(setup);
+        drop(registered);
+
+        Self::tear_down(&head, visible);
+    }
+}

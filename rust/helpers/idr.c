@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/idr.h>
+
+void rmpath_idr_init(struct idr *idr)
+{
+	idr_init(idr);
+}
+
+void rmpath_idr_preload_end(void)
+{
+	idr_preload_end();
+}

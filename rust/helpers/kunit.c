@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <kunit/test-bug.h>
+#include <kunit/test.h>
+
+void rmpath_kunit_mark_skipped(const char *why)
+{
+#if IS_BUILTIN(CONFIG_KUNIT)
+	kunit_mark_skipped(kunit_get_current_test(), "%s", why);
+#endif
+}
+
+/* The kernel crate's task_struct has other offsets without SCHEDSTATS. */
+void rmpath_set_make_it_fail(int value)
+{
+#ifdef CONFIG_FAULT_INJECTION
+	current->make_it_fail = value;
+#endif
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# bench.sh: what rmpath adds to an I/O, against dm-multipath and native NVMe multipath, in instructions.
+#
+# One virtual CPU counts a nanosecond for each instruction (qemu -icount), on the dev kernel; fio then reads 4 KiB with
+# O_DIRECT a fixed number of times from a fixed seed, after one run to warm up. The mean latency repeats to about
+# 0.1 %. It counts work: neither contention nor cache misses show.
+#
+#   IOS=     reads per run (50000)
+#   PATHS=   null_blk paths of the maps and of the head (2)
+#   NVME=no  leave out the part over nvme-loop
+
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+help_if_asked "$@"
+
+"$TOP/scripts/setup.sh"
+"$TOP/scripts/kernel.sh" dev >/dev/null
+"$TOP/scripts/build.sh" dev >/dev/null
+vars=()
+for v in IOS PATHS NVME; do
+	[ -z "${!v:-}" ] || vars+=(--env "$v=${!v}")
+done
+"$TOP/scripts/vm.sh" --flavour dev --icount --idle 1200 "${vars[@]}" -- scripts/guest-bench.sh

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-2.0
+# Shared by the system tests: TAP, bounded waits, the kernel's log, the module. devices.sh has the devices.
+# shellcheck shell=bash
+#
+# A test sources this file, says what it checks with ok(), is() and so on, and ends with done_testing. On exit,
+# whatever happened, what the test set up is taken down again, the module is unloaded, and the kernel's log is
+# searched for complaints; both count as checks. The plan is printed last.
+#
+# RMPATH_KO       the module (default: build/rmpath.ko, or rmpath.ko at the top)
+# RMPATH_PATIENCE factor on every limit of time, for machines that are slower still (default 1)
+# RMPATH_UDEV=1   leave udev's event queue running; reference counts are then compared with its noise
+
+set -u
+export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
+
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+TMP=$(mktemp -d "${TMPDIR:-/tmp}/rmpath-test.XXXXXX")
+CLASS=/sys/class/rmpath
+PATIENCE=${RMPATH_PATIENCE:-1}
+if [ -z "${RMPATH_KO:-}" ]; then
+	RMPATH_KO=$TESTS/../build/rmpath.ko
+	[ -e "$RMPATH_KO" ] || RMPATH_KO=$TESTS/../rmpath.ko
+fi
+
+# --- TAP -------------------------------------------------------------------------------------------------------------
+
+tap_count=0
+tap_failed=0
+tap_done=
+
+diag() { printf '%s\n' "$@" | sed 's/^/# /'; }
+
+ok() { tap_count=$((tap_count + 1)); echo "ok $tap_count - $1"; }
+
+# not_ok NAME [DIAGNOSTIC...]
+not_ok() {
+	tap_count=$((tap_count + 1))
+	tap_failed=$((tap_failed + 1))
+	echo "not ok $tap_count - $1"
+	shift
+	[ $# -eq 0 ] || diag "$@"
+	return 1
+}
+
+# skip NAME REASON: one check that cannot be made here.
+skip() { tap_count=$((tap_count + 1)); echo "ok $tap_count - $1 # SKIP $2"; }
+
+# skip_all REASON: the whole test cannot run here.
+skip_all() { echo "1..0 # SKIP $1"; tap_done=skipped; exit 0; }
+
+# bail REASON: the test cannot go on.
+bail() { not_ok "$1" "${@:2}"; exit 1; }
+
+# is GOT WANT NAME
+is() {
+	if [ "$1" = "$2" ]; then ok "$3"; else not_ok "$3" "got:  $1" "want: $2"; fi
+}
+
+# like GOT REGEX NAME
+like() {
+	if [[ $1 =~ $2 ]]; then ok "$3"; else not_ok "$3" "got:        $1" "want match: $2"; fi
+}
+
+# check NAME CMD...: the command succeeds; its output is the diagnostic if not.
+check() {
+	local name=$1 out rc=0
+	shift
+	out=$("$@" 2>&1) || rc=$?
+	if [ "$rc" -eq 0 ]; then ok "$name"; else not_ok "$name" "$* -> $rc" "${out:-(no output)}"; fi
+}
+
+# refuse NAME CMD...: the command fails.
+refuse() {
+	local name=$1 out
+	shift
+	if out=$("$@" 2>&1); then not_ok "$name" "$* succeeded" "${out:-(no output)}"; else ok "$name"; fi
+}
+
+done_testing() { tap_done=yes; exit 0; }
+
+# --- Time ------------------------------------------------------------------------------------------------------------
+
+# nap SECS: sleeps without starting a process.
+exec {nap_fd}<> <(:)
+nap() { read -r -t "$1" -u "$nap_fd" _; return 0; }
+
+# wait_for SECS CMD...: polls until the command succeeds. Limits are generous; nothing depends on how fast it is.
+wait_for() {
+	local end=$((SECONDS + $1 * PATIENCE))
+	shift
+	until "$@"; do
+		(( SECONDS < end )) || return 1
+		nap 0.1
+	done
+}
+
+# eventually SECS NAME CMD...: wait_for as a check.
+eventually() {
+	local limit=$1 name=$2
+	shift 2
+	if wait_for "$limit" "$@"; then ok "$name"; else not_ok "$name" "not within $((limit * PATIENCE)) s: $*"; fi
+}
+
+# reads FILE VALUE
+reads() {
+	local value=
+	{ IFS= read -r value <"$1"; } 2>/dev/null || return 1
+	[ "$value" = "$2" ]
+}
+# at_least FILE N
+at_least() { local v; v=$(value "$1"); [[ $v =~ ^[0-9]+$ ]] && (( v >= $2 )); }
+# value FILE: its first line, or none.
+value() { local v=none; { IFS= read -r v <"$1"; } 2>/dev/null; echo "$v"; }
+gone() { [ ! -e "$1" ]; }
+exists() { [ -e "$1" ]; }
+ended() { ! kill -0 "$1" 2>/dev/null; }
+
+# within SECS CMD...: the command's status, or 124 if it has not ended by then. Unlike timeout(1) this does not
+# wait for a process that is stuck in the kernel.
+within() {
+	local limit=$1 pid
+	shift
+	"$@" &
+	pid=$!
+	wait_for "$limit" ended "$pid" || { kill -9 "$pid"; return 124; }
+	wait "$pid"
+}
+
+# --- System calls with named errors (sysio.py) -------------------------------------------------------------------------
+
+command -v python3 >/dev/null || skip_all "no python3"
+declare -A server_in server_out server_pid
+
+# server NAME: a process that carries out commands, one after the other, for ask() and tell().
+server() {
+	local in out
+	mkfifo "$TMP/$1.in" "$TMP/$1.out"
+	python3 "$TESTS/sysio.py" <"$TMP/$1.in" >"$TMP/$1.out" 2>"$TMP/$1.err" &
+	server_pid[$1]=$!
+	disown
+	exec {in}>"$TMP/$1.in" {out}<"$TMP/$1.out"
+	server_in[$1]=$in
+	server_out[$1]=$out
+}
+
+# tell NAME CMD: does not wait for the answer.
+tell() { printf '%s\n' "$2" >&"${server_in[$1]}"; }
+
+# answer NAME [SECS]: the answer, or NOTHING if none has come by then.
+answer() {
+	local reply
+	IFS= read -r -t "${2:-$((120 * PATIENCE))}" -u "${server_out[$1]}" reply || reply=NOTHING
+	printf '%s\n' "$reply"
+}
+
+ask() { tell "$1" "$2"; answer "$1"; }
+
+# server_stop NAME
+server_stop() {
+	local in=${server_in[$1]} out=${server_out[$1]}
+	exec {in}>&- {out}<&-
+	wait_for 60 ended "${server_pid[$1]}" || kill -9 "${server_pid[$1]}"
+	unset "server_in[$1]" "server_out[$1]" "server_pid[$1]"
+	rm -f "$TMP/$1.in" "$TMP/$1.out"
+}
+
+# sysio CMD...: by the server that every test has; prints the last answer. The open device is closed behind it.
+sysio() {
+	local cmd last
+	for cmd; do
+		last=$(ask sys "$cmd")
+		[ "$last" != NOTHING ] || break
+	done
+	[[ $1 != open* || $last = NOTHING ]] || ask sys close >/dev/null
+	echo "$last"
+}
+
+# sysio_all CMD...: the same, and prints all answers on one line.
+sysio_all() {
+	local cmd all=
+	for cmd; do all+="$(ask sys "$cmd") "; done
+	[[ $1 != open* ]] || ask sys close >/dev/null
+	echo "${all% }"
+}
+
+# answers WANT CMD...: for wait_for.
+answers() { [ "$(sysio "${@:2}")" = "$1" ]; }
+
+# --- Kernel log ------------------------------------------------------------------------------------------------------
+
+# log_mark: log_ours prints our lines from here on.
+log_mark() { ask sys mark >/dev/null; }
+log_ours() {
+	local all
+	all=$(ask sys "log rmpath: ")
+	all=${all#*|}
+	[[ $all =~ ^[0-9]+$ ]] || printf '%s\n' "${all//|/$'\n'}"
+}
+log_count() { local all; all=$(ask sys "log rmpath: "); echo "${all%%|*}"; }
+log_has() { [[ $(ask sys "log rmpath: ") =~ $1 ]]; }
+# log_after TEXT: the log behind that line; all of it when the line has left the ring.
+log_after() { dmesg | awk -v mark="$1" '{ l[NR] = $0 } index($0, mark) { m = NR } END { while (m++ < NR) print l[m] }'; }
+
+# What the kernel said since the test began that no test may cause.
+log_complaints() {
+	log_after "test $$ begins" |
+		grep -nE 'BUG:|WARNING:|KASAN|INFO: (task|rcu|possible)|possible (circular|recursive|irq|deadlock)|suspicious RCU|ODEBUG|refcount_t|Oops|Call Trace|unreferenced object|hung_task|blocked for more than|sleeping function|inconsistent lock|workqueue lockup|panicked' |
+		grep -vE 'injecting|KTAP|ok [0-9]+'
+}
+
+# --- The module --------------------------------------------------------------------------------------------------------
+
+refcnt() { value /sys/module/rmpath/refcnt; }
+refcnt_is() { reads /sys/module/rmpath/refcnt "$1"; }
+loaded() { [ -d /sys/module/rmpath ]; }
+
+# rmpath_load [PARAM=VALUE...]
+rmpath_load() { insmod "$RMPATH_KO" "$@"; }
+
+# rmpath_unload: fails when the module stays in use.
+rmpath_unload() {
+	loaded || return 0
+	wait_for 60 refcnt_is 0 || { echo "reference count stays at $(refcnt)"; return 1; }
+	rmmod rmpath || return 1
+	! loaded
+}
+
+# count_is N NAME: the reference count comes to N. Opens that close in the background may lag, so this polls.
+count_is() {
+	if wait_for 30 refcnt_is "$1"; then ok "$2"; else not_ok "$2" "refcnt $(refcnt), want $1"; fi
+}
+
+# --- Heads and paths -----------------------------------------------------------------------------------------------------
+
+heads() { local h; for h in /sys/block/rmpath*; do [ ! -e "$h" ] || echo "${h##*/}"; done; }
+
+# head_of WWID: its name.
+head_of() {
+	local h
+	for h in $(heads); do
+		reads "/sys/block/$h/rmpath/wwid" "$1" && echo "$h" && return 0
+	done
+	return 1
+}
+
+hattr() { echo "/sys/block/$1/rmpath/$2"; }
+hstate() { value "/sys/block/$1/rmpath/state"; }
+hstate_is() { reads "/sys/block/$1/rmpath/state" "$2"; }
+
+# path_dir HEAD DISK: the folder of that path.
+path_dir() {
+	local d
+	for d in /sys/block/"$1"/rmpath/path*; do
+		[ "$d/device" -ef "/sys/block/$2" ] && echo "$d" && return 0
+	done
+	return 1
+}
+has_path() { path_dir "$1" "$2" >/dev/null; }
+no_path() { ! has_path "$1" "$2"; }
+# has_paths HEAD DISK...: exactly these.
+has_paths() {
+	local p
+	[ "$(paths "$1" | wc -w)" = $(($# - 1)) ] || return 1
+	for p in "${@:2}"; do has_path "$1" "$p" || return 1; done
+}
+paths_are() { [ "$(paths "$1")" = "$2" ]; }
+pstate() { value "$(path_dir "$1" "$2")/state"; }
+pstate_is() { [ "$(pstate "$1" "$2")" = "$3" ]; }
+
+# paths HEAD: the disks that are its paths, sorted, on one line.
+paths() {
+	local d names
+	for d in /sys/block/"$1"/rmpath/path*; do
+		[ -e "$d/device" ] && (cd -P "$d/device" && echo "${PWD##*/}")
+	done | sort | { mapfile -t names; echo "${names[*]}"; }
+}
+
+add_path() { echo "$*" >$CLASS/add_path; }
+remove_path() { echo "device=/dev/$1" >$CLASS/remove_path; }
+
+# attr FILE TEXT: writes it, prints OK or the errno's name.
+attr() { ask sys "echo $1 $2"; }
+
+# remove_head HEAD: at once, and waits until the disk is gone.
+remove_head() {
+	echo 1 >"/sys/block/$1/rmpath/delete" && wait_for 120 gone "/sys/block/$1"
+}
+
+# stat_of DISK FIELD: read_ios is 1, write_ios 5, discard_ios 12, flush_ios 16 (Documentation/block/stat.rst).
+stat_of() { local fields; read -r -a fields <"/sys/block/$1/stat"; echo "${fields[$2 - 1]}"; }
+
+# snapshot: all that a refused request must leave as it was.
+snapshot() {
+	local h p
+	echo "refcnt $(refcnt)"
+	for h in $(heads); do
+		echo "$h $(hstate "$h") $(value "$(hattr "$h" wwid)") $(value "/sys/block/$h/size")" \
+			"$(value "$(hattr "$h" delayed_removal_secs)") $(value "$(hattr "$h" iopolicy)")"
+		for p in $(paths "$h"); do
+			echo "  $p $(pstate "$h" "$p")"
+		done
+	done
+}
+
+# --- Beginning and end -----------------------------------------------------------------------------------------------------
+
+cleanups=()
+# defer CMD...: runs on exit, the last first.
+defer() { cleanups+=("$(printf '%q ' "$@")"); }
+
+finish() {
+	local rc=$? i name out
+	trap - EXIT
+	if [ "$tap_done" = skipped ]; then rm -rf "$TMP"; exit 0; fi
+	[ "$tap_done" = yes ] || not_ok "the test runs to its end" "exit status $rc"
+	for name in "${!server_pid[@]}"; do
+		kill -9 "${server_pid[$name]}" 2>/dev/null
+	done
+	for ((i = ${#cleanups[@]} - 1; i >= 0; i--)); do
+		eval "${cleanups[i]}" >"$TMP/cleanup" 2>&1 || diag "cleaning up: ${cleanups[i]}" "$(cat "$TMP/cleanup")"
+	done
+	devices_release
+	check "the module unloads at the end" rmpath_unload
+	devices_down
+	if command -v udevadm >/dev/null; then udevadm control --start-exec-queue 2>/dev/null; fi
+	out=$(log_complaints)
+	if [ -z "$out" ]; then ok "the kernel has not complained"; else not_ok "the kernel has not complained" "$out"; fi
+	rm -rf "$TMP"
+	echo "1..$tap_count"
+	[ "$tap_failed" -eq 0 ]
+	exit
+}
+
+# shellcheck source=devices.sh
+. "$TESTS/devices.sh"
+
+trap finish EXIT
+trap 'exit 130' INT TERM
+[ "$(id -u)" = 0 ] || skip_all "needs root"
+server sys
+log_mark
+echo "<5>test $$ begins" >/dev/kmsg
+# udev opens every new disk: that moves reference counts, and its workers hang on a head that waits for a path.
+if [ -z "${RMPATH_UDEV:-}" ] && command -v udevadm >/dev/null; then
+	udevadm settle --timeout=60 2>/dev/null
+	udevadm control --stop-exec-queue 2>/dev/null
+fi
+rmpath_unload >/dev/null || bail "rmpath is loaded already and in use"

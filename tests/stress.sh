@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# One round of the long tests, which `make stress` repeats for MINUTES: everything at once for a minute, then loss of
+# paths under verified I/O for longer than in `make check`, then the failure of single allocations. The plans of the
+# parts become one.
+# Time limit: 3600 s
+
+cd "$(dirname "$0")" || exit 1
+export RMPATH_RACE_SECS=60 RMPATH_FIO_SECS=60
+n=0 status=0
+for t in 13-races.sh 04-path-loss.sh 12-scsi.sh 16-removal-races.sh 17-no-memory.sh; do
+	while IFS= read -r line; do
+		case $line in
+		'ok '* | 'not ok '*)
+			n=$((n + 1))
+			[[ $line = ok* ]] || status=1
+			echo "${line%%ok *}ok $n - ${t%.sh}: ${line#* - }"
+			;;
+		1..0*) echo "# ${t%.sh}: $line" ;;
+		1..*) ;;
+		*) echo "$line" ;;
+		esac
+	done < <("./$t" 2>&1)
+done
+echo "1..$n"
+exit $status

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""System calls on request, each answered by one line: OK, an errno's name, or what was read.
+
+The shell hides errno and cannot hold a write that is waiting; the tests need both. Commands come from
+the arguments, one each, or else line by line from standard input:
+
+    echo FILE TEXT...        one write(2) of TEXT and a newline to FILE
+    put FILE HEX             one write(2) of these bytes
+    random FILE SEED LEN     one write(2) of LEN bytes that SEED determines
+    failnth N FILE TEXT...   as echo, while the task's Nth allocation from then on fails; says UNTOUCHED behind the
+                             answer when it did not get that far
+    open DEV [ro] [excl] [buffered]   open DEV (O_DIRECT unless buffered) and keep it
+    read OFF LEN             read from the open device
+    write OFF LEN SEED       write the bytes that SEED determines
+    verify OFF LEN SEED      read, and say MISMATCH if they are not those
+    zero OFF LEN             read, and say MISMATCH if they are not all zero
+    fsync                    flush the open device
+    nowait OFF LEN           read with RWF_NOWAIT
+    close                    close it
+    opens DEV SECS           open and close DEV for so long; says which results came, with their counts
+    mark                     forget what the kernel has logged so far
+    log TEXT                 the lines with TEXT that it has logged since then: their number, and they, joined by |
+"""
+
+import errno
+import mmap
+import os
+import random
+import sys
+import time
+
+
+# Where a number has two names.
+NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP", errno.EAGAIN: "EAGAIN"}
+
+
+def pattern(seed, length):
+    """The bytes that a seed stands for."""
+    return random.Random(int(seed)).randbytes(length)
+
+
+class Session:
+    """One open device and the commands on it."""
+
+    def __init__(self):
+        self.fd = -1
+        self.kmsg = -1
+        self.logged = []
+
+    @staticmethod
+    def _put(path, data):
+        # Unbuffered: exactly one write(2), and its errno.
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            done = os.write(fd, data)
+        finally:
+            os.close(fd)
+        return "OK" if done == len(data) else f"SHORT {done}"
+
+    def do_echo(self, path, *words):
+        return self._put(path, " ".join(words).encode("utf-8", "surrogateescape") + b"\n")
+
+    def do_put(self, path, data=""):
+        return self._put(path, bytes.fromhex(data))
+
+    def do_random(self, path, seed, length):
+        return self._put(path, pattern(seed, int(length)))
+
+    def do_failnth(self, nth, path, *words):
+        data = " ".join(words).encode() + b"\n"
+        control = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            os.write(control, nth.encode())
+            try:
+                os.write(fd, data)
+                result = "OK"
+            except OSError as err:
+                result = NAMES[err.errno]
+            left = os.pread(control, 32, 0)
+            os.write(control, b"0")
+        finally:
+            os.close(fd)
+            os.close(control)
+        return result if int(left) == 0 else result + " UNTOUCHED"
+
+    def do_open(self, path, *options):
+        flags = os.O_RDONLY if "ro" in options else os.O_RDWR
+        if "excl" in options:
+            flags |= os.O_EXCL
+        if "buffered" not in options:
+            flags |= os.O_DIRECT
+        if self.fd >= 0:
+            self.do_close()
+        self.fd = os.open(path, flags)
+        return "OK"
+
+    def _read(self, off, length, flags=0):
+        # Anonymous memory is page aligned, as O_DIRECT wants it.
+        buf = mmap.mmap(-1, int(length))
+        got = os.preadv(self.fd, [buf], int(off), flags)
+        return buf[:got]
+
+    def do_read(self, off, length):
+        data = self._read(off, length)
+        return "OK" if len(data) == int(length) else f"SHORT {len(data)}"
+
+    def do_nowait(self, off, length):
+        data = self._read(off, length, os.RWF_NOWAIT)
+        return "OK" if len(data) == int(length) else f"SHORT {len(data)}"
+
+    def do_verify(self, off, length, seed):
+        return "OK" if self._read(off, length) == pattern(seed, int(length)) else "MISMATCH"
+
+    def do_zero(self, off, length):
+        return "OK" if self._read(off, length) == bytes(int(length)) else "MISMATCH"
+
+    def do_write(self, off, length, seed):
+        buf = mmap.mmap(-1, int(length))
+        buf[:] = pattern(seed, int(length))
+        done = os.pwritev(self.fd, [buf], int(off))
+        return "OK" if done == int(length) else f"SHORT {done}"
+
+    def do_fsync(self):
+        os.fsync(self.fd)
+        return "OK"
+
+    def do_close(self):
+        fd, self.fd = self.fd, -1
+        os.close(fd)
+        return "OK"
+
+    def do_opens(self, path, secs):
+        seen = {}
+        end = time.monotonic() + float(secs)
+        while time.monotonic() < end:
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+                result = "OK"
+            except OSError as err:
+                result = NAMES[err.errno]
+            seen[result] = seen.get(result, 0) + 1
+        return " ".join(f"{k}={v}" for k, v in sorted(seen.items()))
+
+    def do_mark(self):
+        if self.kmsg < 0:
+            self.kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+        os.lseek(self.kmsg, 0, os.SEEK_END)
+        self.logged = []
+        return "OK"
+
+    def do_log(self, *words):
+        while True:
+            try:
+                record = os.read(self.kmsg, 8192)
+            except OSError as err:
+                if err.errno == errno.EPIPE:  # overwritten before it was read
+                    continue
+                if err.errno == errno.EAGAIN:
+                    break
+                raise
+            self.logged.append(record.decode("utf-8", "replace").partition(";")[2].split("\n")[0])
+        lines = [line for line in self.logged if " ".join(words) in line]
+        return "|".join([str(len(lines))] + lines)
+
+    def run(self, line):
+        """Carries out one command line and returns its answer."""
+        name, *args = line.split(" ")
+        try:
+            return getattr(self, "do_" + name)(*args)
+        except OSError as err:
+            return NAMES[err.errno]
+
+
+def main():
+    session = Session()
+    for line in sys.argv[1:] or sys.stdin:
+        print(session.run(line.rstrip("\n")), flush=True)
+
+
+if __name__ == "__main__":
+    main()
