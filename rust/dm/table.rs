@@ -178,10 +178,7 @@ fn parse_group<'a>(words: &mut Words<'a>) -> Result<Group<'a>, Refused> {
     if words.len() < 2 {
         return Err(Refused::because(c"not enough priority group arguments"));
     }
-    if !words
-        .next()
-        .is_some_and(|name| name.to_bytes() == b"round-robin")
-    {
+    if words.next().map(CStr::to_bytes) != Some(b"round-robin") {
         return Err(Refused::because(c"unknown path selector type"));
     }
     // round-robin takes no arguments, and dm-ps-round-robin ignores those that it gets.

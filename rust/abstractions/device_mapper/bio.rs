@@ -85,7 +85,7 @@ impl Record {
         // SAFETY: The caller promises that it is ours to write.
         let cookie = unsafe { core::ptr::addr_of_mut!((*bio).__bindgen_anon_1.bi_cookie) };
         // SAFETY: As above.
-        unsafe { cookie.write_volatile(bindings::BLK_QC_T_NONE as _) };
+        unsafe { cookie.write_volatile(bindings::BLK_QC_T_NONE as u32) };
         // SAFETY: As above, for all of these.
         unsafe {
             (*bio).bi_bdev = self.bdev;

@@ -113,7 +113,7 @@ impl Device {
     /// The name.
     pub(crate) fn name(&self) -> DeviceName {
         // SAFETY: By the type invariant it is valid; dm core sets the name before it hands it out.
-        DeviceName(unsafe { (*self.dev()).name }.map(|c| c as u8))
+        DeviceName(unsafe { (*self.dev()).name })
     }
 }
 

@@ -130,7 +130,7 @@ mod tests {
     fn writes_and_terminates() {
         let mut buffer = TestBuffer::<16>::new();
         let mut out = buffer.writer();
-        let _ = write!(out, "{} {} ", 2, "ab");
+        let _ = write!(out, "{} ab ", 1 + 1);
         let used = out.used();
 
         assert_eq!(used, 5);

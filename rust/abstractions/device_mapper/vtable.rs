@@ -158,6 +158,9 @@ impl<T: Target> VTable<T> {
         (target, unsafe { TargetInfo::from_raw(ti) })
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn ctr(
         ti: *mut bindings::dm_target,
         argc: c_uint,
@@ -192,6 +195,9 @@ impl<T: Target> VTable<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn dtr(ti: *mut bindings::dm_target) {
         // SAFETY: `ctr` has set it, and dm core calls this once.
         let private = unsafe { KBox::from_raw((*ti).private.cast::<Private<T>>()) };
@@ -209,6 +215,9 @@ impl<T: Target> VTable<T> {
         unsafe { (*ti).private = null_mut() };
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn map(ti: *mut bindings::dm_target, bio: *mut bindings::bio) -> c_int {
         // SAFETY: dm core calls this in a read section for which `dtr` waits.
         let target = unsafe { Self::target(ti) };
@@ -219,6 +228,9 @@ impl<T: Target> VTable<T> {
         T::map(target, bio).into_raw()
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn end_io(
         ti: *mut bindings::dm_target,
         bio: *mut bindings::bio,
@@ -277,30 +289,45 @@ impl<T: Target> VTable<T> {
         ended.answer as c_int
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn presuspend(ti: *mut bindings::dm_target) {
         // SAFETY: dm core calls this for a target of the live table.
         let (target, info) = unsafe { Self::both(ti) };
         T::presuspend(target, info);
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn presuspend_undo(ti: *mut bindings::dm_target) {
         // SAFETY: dm core calls this for a target of the live table.
         let (target, info) = unsafe { Self::both(ti) };
         T::presuspend_undo(target, info);
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn postsuspend(ti: *mut bindings::dm_target) {
         // SAFETY: dm core calls this for a target of the live table.
         let (target, info) = unsafe { Self::both(ti) };
         T::postsuspend(target, info);
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn resume(ti: *mut bindings::dm_target) {
         // SAFETY: dm core calls this for a target of the live table.
         let (target, info) = unsafe { Self::both(ti) };
         T::resume(target, info);
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn status(
         ti: *mut bindings::dm_target,
         kind: bindings::status_type_t,
@@ -318,6 +345,9 @@ impl<T: Target> VTable<T> {
         T::status(target, info, kind, &mut out);
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn message(
         ti: *mut bindings::dm_target,
         argc: c_uint,
@@ -334,10 +364,13 @@ impl<T: Target> VTable<T> {
         from_result(|| {
             T::message(target, info, words, &mut reply)?;
             // 1 says that there is a reply.
-            Ok((reply.used() > 0) as c_int)
+            Ok(c_int::from(reply.used() > 0))
         })
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn prepare_ioctl(
         ti: *mut bindings::dm_target,
         bdev: *mut *mut bindings::block_device,
@@ -363,9 +396,12 @@ impl<T: Target> VTable<T> {
         // SAFETY: dm core gives us a place to write.
         unsafe { *bdev = device.bdev_ptr() };
         // 1 asks dm core to look at the caller's rights.
-        (device.bdev().nr_sectors() != info.len()) as c_int
+        c_int::from(device.bdev().nr_sectors() != info.len())
     }
 
+    /// # Safety
+    ///
+    /// As dm core calls it.
     unsafe extern "C" fn iterate_devices(
         ti: *mut bindings::dm_target,
         callout: bindings::iterate_devices_callout_fn,
