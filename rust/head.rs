@@ -38,7 +38,10 @@ use crate::{
             Clone as BioClone, //
         },
         block_device::DevT,
-        gendisk::Disk,
+        gendisk::{
+            Disk,
+            Limits, //
+        },
         idr::Idr,
         kobject::Folder,
         module::ModuleRef,
@@ -165,6 +168,8 @@ struct Inner {
     state: State,
     members: KVec<Member>,
     geometry: Option<Geometry>,
+    /// As its paths had them when the last of them came.
+    limits: Option<Limits>,
     /// Of its number, until it is published.
     reservation: Option<Reservation<Head>>,
     visible: Option<Visible>,
@@ -283,6 +288,7 @@ impl Head {
                     state: State::Building,
                     members: KVec::new(),
                     geometry: None,
+                    limits: None,
                     reservation: Some(reservation),
                     visible: None,
                     deadline: None,

@@ -263,7 +263,8 @@ impl Head {
         handle.set_head(this);
         let set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
-        let disk = NewDisk::new(set.limits()).map_err(failed("disk"))?;
+        let limits = set.limits();
+        let disk = NewDisk::new(limits.clone()).map_err(failed("disk"))?;
 
         // The disk can be read as soon as it is added, so the path comes first.
         drop(this.paths.replace(set));
@@ -275,7 +276,15 @@ impl Head {
             }
         };
         // Should anything fail, the path is closed, and so unlinked, while the disk is still there.
-        let undo = ScopeGuard::new(|| this.withdraw_all());
+        // Nothing that removing the disk waits for may wait for a path, then.
+        let undo = ScopeGuard::new(|| {
+            let mut inner = this.inner.lock();
+            inner.state = State::Dying;
+            this.update_gate(&inner);
+            drop(inner);
+            this.withdraw_all();
+            Self::resubmit_all(this.as_arc_borrow());
+        });
         let folder = Folder::new(disk.as_parent(), fmt!("rmpath"), this.clone(), &sysfs::HEAD);
         let folder = Arc::new(folder.map_err(failed("sysfs"))?, GFP_KERNEL)
             .map_err(|error| failed("sysfs")(error.into()))?;
@@ -287,6 +296,7 @@ impl Head {
             return Err(Refusal::Failed(EINVAL, "head")); // It is taken here only.
         };
         inner.geometry = Some(geometry);
+        inner.limits = Some(limits);
         inner.visible = Some(Visible {
             folder,
             disk,
@@ -297,6 +307,8 @@ impl Head {
         drop(inner);
         drop(tokens);
         undo.dismiss();
+        // Bios may have come, and found the path failed, before there was anybody to tell.
+        Self::kick(this.as_arc_borrow());
 
         // The uevent of the disk came before its folder.
         disk_ref.changed();
@@ -353,12 +365,23 @@ impl Head {
         let set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
         let member = this.member(path, &disk, folder.as_parent())?;
-        if let Err(error) = disk.set_limits(set.limits()) {
-            drop(this.ids.remove(member.id));
-            return Err(Refusal::Failed(error, "queue limits"));
+        let limits = set.limits();
+        let same = this
+            .inner
+            .lock()
+            .limits
+            .as_ref()
+            .is_some_and(|old| limits.is_same(old));
+        // Freezing the queue is worth avoiding: who sleeps for memory in `submit` holds it up.
+        if !same {
+            if let Err(error) = disk.set_limits(limits.clone()) {
+                drop(this.ids.remove(member.id));
+                return Err(Refusal::Failed(error, "queue limits"));
+            }
         }
 
         let mut inner = this.inner.lock();
+        inner.limits = Some(limits);
         inner.add(room, member);
         let tokens = this.gained_path(&mut inner);
         let old = this.paths.replace(set);
@@ -382,9 +405,7 @@ impl Head {
 
     /// Makes all that a member needs. It is in sysfs when this returns. Under `setup`.
     fn member(&self, path: ArcPath, disk: &DiskRef, parent: Parent<'_>) -> Result<Member, Refusal> {
-        path.device()
-            .link_to(disk.clone())
-            .map_err(failed("slaves link"))?;
+        path.device().link_to(disk).map_err(failed("slaves link"))?;
         let handle = path.handle().clone();
         let id = self
             .ids

@@ -8,7 +8,10 @@
 //! did not see the news can be parked after that.
 
 use super::{
-    path::HeadPath,
+    path::{
+        ArcPath,
+        HeadPath, //
+    },
     Head,
     PathSet,
     NO_PATH,
@@ -47,6 +50,7 @@ use kernel::{
             Full,
             Relaxed, //
         },
+        Arc,
         ArcBorrow, //
     },
     time::msecs_to_jiffies,
@@ -79,6 +83,9 @@ pub(super) struct HeadIo {
     status: BlkStatus,
     retries: u8,
     soft_retries: u8,
+    /// The path that error came by, to be used again only if there is no other. Compared, never
+    /// followed.
+    avoid: usize,
 }
 
 impl CloneOps for HeadIo {
@@ -115,18 +122,22 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         verdict = Verdict::FailPath;
     }
     clone.status = status;
+    clone.avoid = Arc::as_ptr(handle).addr();
     let again = match verdict {
         Verdict::Done | Verdict::Return => false,
         Verdict::RetryLater => {
             clone.soft_retries += 1;
-            if clone.soft_retries <= MAX_SOFT_RETRIES && !clone.is_nowait() {
-                head.delayed.park(clone);
-                let token = Token::of(head.clone());
-                let delay = msecs_to_jiffies(SHORTAGE_DELAY);
-                drop(head.shared.requeue.arm::<RETRY, _, _>(token, delay));
+            let again = clone.soft_retries <= MAX_SOFT_RETRIES;
+            if again && !clone.is_nowait() {
+                // Armed by the first one only, or a steady stream would put it off for ever.
+                if head.delayed.park(clone) {
+                    let token = Token::of(head.clone());
+                    let delay = msecs_to_jiffies(SHORTAGE_DELAY);
+                    drop(head.shared.requeue.arm::<RETRY, _, _>(token, delay));
+                }
                 return;
             }
-            false
+            again
         }
         Verdict::RetryElsewhere => {
             // The last path is not given up for an error that may be the medium's.
@@ -165,6 +176,7 @@ impl Head {
             status: BlkStatus::OK,
             retries: 0,
             soft_retries: 0,
+            avoid: 0,
         };
         match this.bios.clone_bio(bio, io) {
             Ok(clone) => Self::dispatch(this, clone),
@@ -175,8 +187,14 @@ impl Head {
     /// Sends a clone down a path, or lets it wait, or ends it.
     #[inline]
     fn dispatch(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
+        let avoid = clone.avoid;
         let route = this.paths.read(|set| {
-            match this.rr.select(&set.paths).and_then(|path| path.try_get()) {
+            let other = |path: &ArcPath| Arc::as_ptr(path.handle()).addr() != avoid;
+            let path = match avoid {
+                0 => this.rr.select(&set.paths),
+                _ => this.rr.select_if(&set.paths, other),
+            };
+            match path.and_then(|path| path.try_get()) {
                 Some(path) => {
                     let failfast = set.paths.len() > 1;
                     Route::Path(clone, path, Flags { failfast })
@@ -299,8 +317,10 @@ impl WorkItem<NO_PATH> for Head {
             .iter()
             .any(|member| member.handle.state.is_usable());
         if usable || inner.members.is_empty() {
+            // Whoever waits next arms it again.
             head.waiting.store(false, Relaxed);
-            return;
+            drop(inner);
+            return Self::settle(head);
         }
         inner.expired = true;
         head.update_gate(&inner);

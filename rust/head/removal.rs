@@ -68,10 +68,7 @@ impl Head {
     }
 
     /// The last path has gone: arms the removal. The caller drops the token after the lock.
-    pub(super) fn lost_last_path(
-        this: ArcBorrow<'_, Self>,
-        inner: &mut Inner,
-    ) -> [Superseded; 2] {
+    pub(super) fn lost_last_path(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> [Superseded; 2] {
         inner.state = State::Pending;
         // From now on the pending removal ends the wait, however long I/O has waited before.
         let waited = this.stop_waiting(inner);

@@ -41,5 +41,5 @@ bool rmpath_disk_has_slaves(struct gendisk *disk)
 
 bool rmpath_disk_live(struct gendisk *disk)
 {
-	return disk_live(disk);
+	return disk_live(disk) && !test_bit(GD_DEAD, &disk->state);
 }

@@ -284,8 +284,8 @@ mod tests {
         let (bottom, bottom_record) = TestDisk::add()?;
         let (top, top_record) = TestDisk::add()?;
         let device = BlockDevice::open(bottom.reference().dev(), heir()?)?;
-        let first = device.link_to(top.reference());
-        let second = device.link_to(top.reference()).err();
+        let first = device.link_to(&top.reference());
+        let second = device.link_to(&top.reference()).err();
         drop(device);
         // Would complain in the log if a link were left.
         drop(top);
