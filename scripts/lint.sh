@@ -62,7 +62,7 @@ shell_scripts() {
 		[ -f "$f" ] || continue
 		case "$f" in
 		*.sh) echo "$f" ;;
-		*) head -n 1 "$f" | grep -qE '^#!.*\b(ba)?sh\b' && echo "$f" ;;
+		*) if head -n 1 "$f" | grep -qE '^#!.*\b(ba)?sh\b'; then echo "$f"; fi ;;
 		esac
 	done
 }

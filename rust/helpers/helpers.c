@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * One-line wrappers of static inlines and macros, for Rust: nothing else.
- * Like the kernel's rust/helpers/helpers.c this is one unit of many files.
+ * One unit of many files, as the helpers of the kernel crate are.
  */
 #include "../bindings/rmpath_helper.h"
 
