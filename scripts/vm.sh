@@ -112,6 +112,8 @@ elif ! kvm_works; then
 	append=(no5lvl tsc=reliable no_timer_check lpj=4000000 rcupdate.rcu_cpu_stall_timeout=150 workqueue.watchdog_thresh=150 "${append[@]}")
 fi
 args+=(--cpus "$cpus")
+# The guest may cache what it reads from the root file system; else it would fetch each program again for each run.
+append=(rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose "${append[@]}")
 for a in "rmpath_run=$run" "PATH=$TOP/scripts/guest-bin" "${append[@]}"; do
 	args+=(--append "$a")
 done
