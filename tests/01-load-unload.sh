@@ -12,7 +12,8 @@ leftovers() {
 	grep '^rmpath ' /proc/modules
 	grep 'rmpath$' /proc/devices
 	for f in /sys/kernel/slab/*rmpath* /sys/kernel/debug/rmpath*; do [ ! -e "$f" ] || echo "$f"; done
-	grep -l rmpath /proc/[0-9]*/comm 2>/dev/null | grep -v "^/proc/$$/"
+	# Not the workers of the system, which show what they did last.
+	grep -H rmpath /proc/[0-9]*/comm 2>/dev/null | grep -v "^/proc/$$/" | grep -v ':kworker/[^R]'
 	has_target && echo "the target rmpath"
 }
 
@@ -39,13 +40,13 @@ rmpath_load
 check "the target is there" has_target
 is "$(stat -c %a $CLASS/add_path)" 200 "add_path can only be written"
 is "$(stat -c %a $CLASS/remove_path)" 200 "remove_path can only be written"
-is "$(cat /sys/module/rmpath/parameters/auto_attach)" 1 "auto_attach is 1 by default"
+is "$(cat $CLASS/auto_attach)" 1 "auto_attach is 1 by default"
 like "$(insmod "$RMPATH_KO" 2>&1)" 'File exists' "a second insmod is refused"
 check "it unloads after that" rmpath_unload
 
 for value in 0 1; do
 	check "auto_attach=$value is accepted" rmpath_load auto_attach=$value
-	is "$(cat /sys/module/rmpath/parameters/auto_attach)" $value "auto_attach reads $value"
+	is "$(cat $CLASS/auto_attach)" $value "auto_attach reads $value"
 	check "it unloads with auto_attach=$value" rmpath_unload
 done
 for value in 2 -1 x '' 4294967296; do
