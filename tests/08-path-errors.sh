@@ -17,9 +17,10 @@ make() {
 }
 # some N: N reads through the head; says which results came.
 some() {
-	local i all=
-	for ((i = 0; i < $1; i++)); do all+="$(ask sys "read $((i * 4096)) 4096")"$'\n'; done
-	sort -u <<<"${all%$'\n'}" | paste -sd ' '
+	local i cmds=()
+	for ((i = 0; i < $1; i++)); do cmds+=("read $((i * 4096)) 4096"); done
+	sysio_each "${cmds[@]}"
+	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
 }
 # uses NAME DISK-OR-BOTH: ten reads go there and succeed.
 uses() {

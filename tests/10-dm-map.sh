@@ -36,7 +36,9 @@ share() {
 	declare -A was
 	for disk in "${@:2}"; do was[$disk]=$(stat_of "$disk" 1); done
 	for ((i = 0; i < $1; i++)); do
-		got=$(ask m "read $((i * 4096)) 4096")
+		tell m "read $((i * 4096)) 4096"
+		receive m
+		got=$reply
 		[ "$got" = OK ] || break
 	done
 	for disk in "${@:2}"; do got+=" $(($(stat_of "$disk" 1) - was[$disk]))"; done

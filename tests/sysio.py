@@ -19,6 +19,8 @@ the arguments, one each, or else line by line from standard input:
     nowait OFF LEN           read with RWF_NOWAIT
     close                    close it
     opens DEV SECS           open and close DEV for so long; says which results came, with their counts
+    paths HEAD               the disks that are its paths, in order
+    snapshot                 all heads and paths and their settings, and the module's references
     mark                     forget what the kernel has logged so far
     log TEXT                 the lines with TEXT that it has logged since then: their number, and they, joined by |
 """
@@ -26,6 +28,7 @@ the arguments, one each, or else line by line from standard input:
 import errno
 import mmap
 import os
+import pathlib
 import random
 import sys
 import time
@@ -142,6 +145,30 @@ class Session:
                 result = NAMES[err.errno]
             seen[result] = seen.get(result, 0) + 1
         return " ".join(f"{k}={v}" for k, v in sorted(seen.items()))
+
+    @staticmethod
+    def _text(path):
+        try:
+            return path.read_text().strip()
+        except OSError:
+            return "none"
+
+    @staticmethod
+    def _path_folders(head):
+        """Name and folder of each path of a head."""
+        folders = pathlib.Path("/sys/block", head, "rmpath").glob("path*/device")
+        return sorted((f.resolve().name, f.parent) for f in folders)
+
+    def do_paths(self, head):
+        return " ".join(name for name, _ in self._path_folders(head))
+
+    def do_snapshot(self):
+        parts = ["refcnt " + self._text(pathlib.Path("/sys/module/rmpath/refcnt"))]
+        for head in sorted(pathlib.Path("/sys/block").glob("rmpath*")):
+            files = ["rmpath/state", "rmpath/wwid", "size", "rmpath/delayed_removal_secs", "rmpath/iopolicy"]
+            parts.append(" ".join([head.name] + [self._text(head / f) for f in files]))
+            parts += [f"{name} {self._text(folder / 'state')}" for name, folder in self._path_folders(head.name)]
+        return "; ".join(parts)
 
     def do_mark(self):
         if self.kmsg < 0:
