@@ -604,7 +604,7 @@ impl Target for Multipath {
             let state = this.state.lock();
             status::View {
                 features: &this.features,
-                queue_if_no_path: state.queue_if_no_path,
+                queue_if_no_path: state.may_park(),
                 has_chosen: state.switch.has_chosen(),
                 group: this.groups.shown(&state.switch),
             }
