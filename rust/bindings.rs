@@ -19,7 +19,14 @@
 pub(crate) use kernel::bindings::*;
 pub(crate) use raw::*;
 
-#[allow(clippy::undocumented_unsafe_blocks)]
+#[allow(
+    clippy::as_ptr_cast_mut,
+    clippy::as_underscore,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks
+)]
 #[cfg_attr(not(CONFIG_RUSTC_HAS_UNNECESSARY_TRANSMUTES), allow(unknown_lints))]
 #[allow(unnecessary_transmutes)]
 mod raw {

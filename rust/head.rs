@@ -38,7 +38,10 @@ use crate::{
             Clone as BioClone, //
         },
         block_device::DevT,
-        gendisk::Disk,
+        gendisk::{
+            Disk,
+            Limits, //
+        },
         idr::Idr,
         kobject::Folder,
         module::ModuleRef,
@@ -60,8 +63,7 @@ use crate::{
 };
 use io::HeadIo;
 use kernel::{
-    impl_has_delayed_work,
-    new_mutex,
+    impl_has_delayed_work, new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -166,6 +168,8 @@ struct Inner {
     state: State,
     members: KVec<Member>,
     geometry: Option<Geometry>,
+    /// As its paths had them when the last of them came.
+    limits: Option<Limits>,
     /// Of its number, until it is published.
     reservation: Option<Reservation<Head>>,
     visible: Option<Visible>,
@@ -254,12 +258,8 @@ impl_has_delayed_work! {
 impl Head {
     /// A head without paths that nobody can see.
     ///
-    /// `ENODEV` if the module is being unloaded, `ENOSPC` if there are too many, `ENOMEM`.
-    fn new(
-        shared: &Arc<Shared>,
-        wwid: Wwid,
-        identity: Option<Identity>,
-    ) -> Result<Arc<Self>> {
+    /// `ENODEV` if the module is being unloaded, `EBUSY` if there are too many, `ENOMEM`.
+    fn new(shared: &Arc<Shared>, wwid: Wwid, identity: Option<Identity>) -> Result<Arc<Self>> {
         let module = ModuleRef::try_get().ok_or(ENODEV)?;
         let reservation = IdTable::reserve(&shared.heads, MAX_HEADS, GFP_KERNEL)?;
         let empty = KBox::new(PathSet { paths: KVec::new() }, GFP_KERNEL)?;
@@ -288,6 +288,7 @@ impl Head {
                     state: State::Building,
                     members: KVec::new(),
                     geometry: None,
+                    limits: None,
                     reservation: Some(reservation),
                     visible: None,
                     deadline: None,

@@ -90,7 +90,7 @@ kvm_works() {
 		flock 9
 		[ ! -f "$answer" ] || exit 0
 		say "trying whether KVM works here (once, up to a minute)"
-		if [ "$(timeout -k 5 60 "$VNG" --run "$image" --user root --cpus 1 --memory 1G \
+		if [ "$(timeout -k 5 60 "$VNG" --run "$image" --force-9p --user root --cpus 1 --memory 1G \
 			--exec 'echo kvm works' 2>/dev/null </dev/null | cat)" = "kvm works" ]; then
 			echo yes >"$answer"
 		else
@@ -101,7 +101,7 @@ kvm_works() {
 	[ "$(cat "$answer")" = yes ]
 }
 
-args=(--run "$image" --user root --memory "$memory" "--overlay-rwdir=$TOP" "--rwdir=$results")
+args=(--run "$image" --force-9p --user root --memory "$memory" "--overlay-rwdir=$TOP" "--rwdir=$results")
 if [ -n "$icount" ]; then
 	cpus=1
 	args+=(--disable-kvm "--qemu-opts=-icount shift=0,sleep=off")
@@ -112,6 +112,8 @@ elif ! kvm_works; then
 	append=(no5lvl tsc=reliable no_timer_check lpj=4000000 rcupdate.rcu_cpu_stall_timeout=150 workqueue.watchdog_thresh=150 "${append[@]}")
 fi
 args+=(--cpus "$cpus")
+# The guest may cache what it reads from the root file system; else it would fetch each program again for each run.
+append=("rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose" "${append[@]}")
 for a in "rmpath_run=$run" "PATH=$TOP/scripts/guest-bin" "${append[@]}"; do
 	args+=(--append "$a")
 done

@@ -78,11 +78,7 @@ impl Bio {
         if let Some(start) = start {
             // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
             unsafe {
-                bindings::bio_end_io_acct_remapped(
-                    self.as_ptr(),
-                    start,
-                    (*self.as_ptr()).bi_bdev,
-                )
+                bindings::bio_end_io_acct_remapped(self.as_ptr(), start, (*self.as_ptr()).bi_bdev)
             };
         }
     }

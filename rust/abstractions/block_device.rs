@@ -33,6 +33,10 @@ use kernel::{
     fmt,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow,
         SetOnce, //
@@ -174,6 +178,13 @@ impl Bdev {
         core::ptr::eq(owner, crate::THIS_MODULE.as_ptr())
     }
 
+    /// Whether its disk stands on others that it is linked to (`slaves/`), as a map does. It need
+    /// not be known before the disk is first opened.
+    pub(crate) fn is_stacked(&self) -> bool {
+        // SAFETY: An open device's disk is valid.
+        unsafe { bindings::rmpath_disk_has_slaves(self.disk()) }
+    }
+
     /// What the disk says its identity of this kind is, if it has one. May sleep.
     pub(crate) fn unique_id(&self, kind: IdKind) -> Option<UniqueId> {
         let kind = match kind {
@@ -272,6 +283,7 @@ pub(crate) struct BlockDevice<H: Holder> {
     file: NonNull<bindings::file>,
     bdev: NonNull<bindings::block_device>,
     link: SetOnce<DiskRef>,
+    linked: Atomic<bool>,
     // Dropped last: `mark_dead` may find it until the claim is gone.
     holder: Arc<H>,
 }
@@ -330,6 +342,7 @@ impl<H: Holder> BlockDevice<H> {
             file,
             bdev: NonNull::new(bdev).ok_or(ENXIO)?,
             link: SetOnce::new(),
+            linked: Atomic::new(false),
             holder,
         };
         if this.is_read_only() {
@@ -344,19 +357,20 @@ impl<H: Holder> BlockDevice<H> {
     }
 
     /// Shows in sysfs that `disk` is made of this device (`slaves/` and `holders/`), until it is
-    /// closed. The device has to be closed before the disk is removed.
+    /// closed or the disk goes.
     ///
-    /// `ENODEV` if the device has just died, `EBUSY` if it was linked before. May sleep.
-    pub(crate) fn link_to(&self, disk: DiskRef) -> Result {
-        let raw = disk.as_ptr();
-        // SAFETY: The device is open and claimed, the disk valid and added.
-        to_result(unsafe { bindings::bd_link_disk_holder(self.as_ptr(), raw) })?;
-        if !self.link.populate(disk) {
-            // SAFETY: Linked just now.
-            unsafe { bindings::bd_unlink_disk_holder(self.as_ptr(), raw) };
-            return Err(EBUSY);
-        }
-        Ok(())
+    /// `ENODEV` if the device has just died or the disk has gone, `EBUSY` if it was linked before.
+    /// May sleep.
+    pub(crate) fn link_to(&self, disk: &DiskRef) -> Result {
+        disk.with_links(|raw| {
+            if !self.link.populate(disk.clone()) {
+                return Err(EBUSY);
+            }
+            // SAFETY: The device is open and claimed; the disk was added, and its `slaves/` stays.
+            let linked = to_result(unsafe { bindings::bd_link_disk_holder(self.as_ptr(), raw) });
+            self.linked.store(linked.is_ok(), Relaxed);
+            linked
+        })
     }
 }
 
@@ -372,9 +386,13 @@ impl<H: Holder> Deref for BlockDevice<H> {
 
 impl<H: Holder> Drop for BlockDevice<H> {
     fn drop(&mut self) {
-        if let Some(disk) = self.link.as_ref() {
-            // SAFETY: `link_to` linked these two, and both are still there.
-            unsafe { bindings::bd_unlink_disk_holder(self.bdev.as_ptr(), disk.as_ptr()) };
+        if let (Some(disk), true) = (self.link.as_ref(), self.linked.load(Relaxed)) {
+            // If the disk has gone before, so have the links.
+            let _ = disk.with_links(|raw| {
+                // SAFETY: `link_to` linked these two, and the disk's `slaves/` stays.
+                unsafe { bindings::bd_unlink_disk_holder(self.bdev.as_ptr(), raw) };
+                Ok(())
+            });
         }
         // bdev_fput() gives up the claim at once, but in a kernel thread leaves the rest to a work
         // item of the system's; we want the device closed when this returns.

@@ -55,12 +55,14 @@ use kernel::{
         self,
         Write, //
     },
+    new_mutex,
     prelude::*,
     static_lock_class,
     str::NullTerminatedFormatter,
     sync::{
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        Mutex, //
     },
 };
 
@@ -135,6 +137,7 @@ impl NewDisk {
         data: Arc<T>,
     ) -> Result<Disk<T>> {
         let disk = self.0.as_ptr();
+        let links = Arc::pin_init(new_mutex!(true, "rmpath_disk_links"), GFP_KERNEL)?;
         // SAFETY: By the type invariant the disk is ours alone.
         let name_buffer = unsafe { &mut (*disk).disk_name };
         let mut writer = NullTerminatedFormatter::new(name_buffer).ok_or(EINVAL)?;
@@ -158,9 +161,8 @@ impl NewDisk {
             None => core::ptr::null_mut(),
         };
         // SAFETY: The disk is valid and not added; the groups are static.
-        let added = to_result(unsafe {
-            bindings::device_add_disk(core::ptr::null_mut(), disk, groups)
-        });
+        let added =
+            to_result(unsafe { bindings::device_add_disk(core::ptr::null_mut(), disk, groups) });
         if let Err(error) = added {
             // SAFETY: A disk that was not added does not call `free_disk`: the data is ours.
             drop(unsafe { Arc::from_raw(raw) });
@@ -168,8 +170,12 @@ impl NewDisk {
         }
         core::mem::forget(self);
         // INVARIANT: The disk was just added, with data of type `T`.
-        // SAFETY: `disk` came from a `NonNull`.
-        Ok(Disk(unsafe { NonNull::new_unchecked(disk) }, PhantomData))
+        Ok(Disk {
+            // SAFETY: `disk` came from a `NonNull`.
+            disk: unsafe { NonNull::new_unchecked(disk) },
+            links,
+            _data: PhantomData,
+        })
     }
 }
 
@@ -187,7 +193,11 @@ impl Drop for NewDisk {
 /// # Invariants
 ///
 /// Points to a disk that was added with data of type `T` and not removed.
-pub(crate) struct Disk<T: Operations>(NonNull<bindings::gendisk>, PhantomData<T>);
+pub(crate) struct Disk<T: Operations> {
+    disk: NonNull<bindings::gendisk>,
+    links: Arc<Mutex<bool>>,
+    _data: PhantomData<T>,
+}
 
 // SAFETY: A disk may be removed by any thread.
 unsafe impl<T: Operations> Send for Disk<T> {}
@@ -201,7 +211,7 @@ impl<T: Operations> Disk<T> {
     /// A reference to the disk, which may outlive its removal.
     pub(crate) fn reference(&self) -> DiskRef {
         // SAFETY: By the type invariant the disk is valid.
-        unsafe { DiskRef::get(self.0) }
+        unsafe { DiskRef::get(self.disk, self.links.clone()) }
     }
 }
 
@@ -209,7 +219,7 @@ impl<T: Operations> Disk<T> {
     /// Its folder in sysfs, to put others into.
     pub(crate) fn as_parent(&self) -> Parent<'_> {
         // SAFETY: By the type invariant the disk is valid.
-        let dev = unsafe { device_of(self.0.as_ptr()) };
+        let dev = unsafe { device_of(self.disk.as_ptr()) };
         // SAFETY: As above, and for as long as `self` is borrowed.
         let kobj = unsafe { Kobject::from_raw(core::ptr::addr_of_mut!((*dev).kobj)) };
         // SAFETY: The disk was added, and is removed when `self` is dropped.
@@ -219,10 +229,12 @@ impl<T: Operations> Disk<T> {
 
 impl<T: Operations> Drop for Disk<T> {
     fn drop(&mut self) {
+        // Whoever links or unlinks devices has finished, and nobody begins any more.
+        *self.links.lock() = false;
         // SAFETY: By the type invariant the disk was added and not removed.
-        unsafe { bindings::del_gendisk(self.0.as_ptr()) };
+        unsafe { bindings::del_gendisk(self.disk.as_ptr()) };
         // SAFETY: The reference from its allocation is ours.
-        unsafe { bindings::put_disk(self.0.as_ptr()) };
+        unsafe { bindings::put_disk(self.disk.as_ptr()) };
     }
 }
 
@@ -230,8 +242,12 @@ impl<T: Operations> Drop for Disk<T> {
 ///
 /// # Invariants
 ///
-/// Owns one reference on the disk.
-pub(crate) struct DiskRef(NonNull<bindings::gendisk>);
+/// Owns one reference on the disk. `links` says whether its `slaves/` is there, which does not
+/// change while it is locked.
+pub(crate) struct DiskRef {
+    disk: NonNull<bindings::gendisk>,
+    links: Arc<Mutex<bool>>,
+}
 
 // SAFETY: References may be put by any thread.
 unsafe impl Send for DiskRef {}
@@ -242,15 +258,24 @@ impl DiskRef {
     /// # Safety
     ///
     /// The disk must be valid and have been added.
-    unsafe fn get(disk: NonNull<bindings::gendisk>) -> Self {
+    unsafe fn get(disk: NonNull<bindings::gendisk>, links: Arc<Mutex<bool>>) -> Self {
         // SAFETY: The caller promises that the disk is valid.
         unsafe { bindings::get_device(device_of(disk.as_ptr())) };
         // INVARIANT: The reference was just taken.
-        Self(disk)
+        Self { disk, links }
     }
 
-    pub(super) fn as_ptr(&self) -> *mut bindings::gendisk {
-        self.0.as_ptr()
+    fn as_ptr(&self) -> *mut bindings::gendisk {
+        self.disk.as_ptr()
+    }
+
+    /// Runs `f` while the disk's `slaves/` cannot go; `ENODEV` if it is gone. May sleep.
+    pub(super) fn with_links(&self, f: impl FnOnce(*mut bindings::gendisk) -> Result) -> Result {
+        let links = self.links.lock();
+        if !*links {
+            return Err(ENODEV);
+        }
+        f(self.as_ptr())
     }
 
     /// Tells user space that the disk has changed (`KOBJ_CHANGE`). May sleep.
@@ -292,7 +317,7 @@ impl DiskRef {
 impl Clone for DiskRef {
     fn clone(&self) -> Self {
         // SAFETY: By the type invariant the disk is valid and was added.
-        unsafe { Self::get(self.0) }
+        unsafe { Self::get(self.disk, self.links.clone()) }
     }
 }
 

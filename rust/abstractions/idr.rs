@@ -116,9 +116,9 @@ impl<T> Idr<T> {
 
     /// Stores `object` under the lowest free ID in `ids`, and returns that.
     ///
-    /// May sleep if `gfp` allows; the lock is not held then. Fails with [`ENOSPC`] when all those IDs
-    /// are taken, with [`ENOMEM`] when there is no memory. The object is handed back then, and the
-    /// table is as before.
+    /// From a thread only. May sleep if `gfp` allows; the lock is not held then. Fails with [`ENOSPC`]
+    /// when all those IDs are taken, with [`ENOMEM`] when there is no memory. The object is handed
+    /// back then, and the table is as before.
     pub(crate) fn alloc(
         &self,
         ids: Range<u32>,

@@ -99,9 +99,7 @@ impl PerCpuCounter {
     /// Creates a counter at 0. May sleep. Fails with [`ENOMEM`].
     pub(crate) fn new() -> Result<Self> {
         // INVARIANT: The allocation is new, and zeroed.
-        Ok(Self {
-            counts: alloc()?,
-        })
+        Ok(Self { counts: alloc()? })
     }
 
     /// Adds one. Any context.

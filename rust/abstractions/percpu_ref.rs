@@ -175,8 +175,8 @@ impl PinnedDrop for PercpuRef {
 /// Whoever has a `&Live<T>` (by an `Arc`, or inside an RCU read section that keeps it) can use the
 /// object directly too; the references are for those who keep it past that borrow.
 ///
-/// The object must not own a [`LiveRef`] to itself, not even indirectly: its destructor would wait
-/// for it.
+/// Dropping it shuts it, and so may sleep. The object must not own a [`LiveRef`] to itself, not even
+/// indirectly: its destructor would wait for it.
 #[pin_data]
 pub(crate) struct Live<T> {
     // Dropped first: it waits for the last reference to `inner`.
@@ -367,8 +367,13 @@ mod tests {
         Ok(())
     }
 
-    /// Runs `end` in another thread while a reference is held; returns whether it waited for it.
-    fn waits_for_a_reference(live: Arc<Live<Canary>>, end: fn(Arc<Live<Canary>>)) -> Result<bool> {
+    /// Runs `end` in another thread while a reference is held; returns whether it waited for it, and
+    /// whether none was to be had from `other` by then.
+    fn waits_for_a_reference(
+        live: Arc<Live<Canary>>,
+        end: fn(Arc<Live<Canary>>),
+        other: Option<&Live<Canary>>,
+    ) -> Result<bool> {
         let over = Arc::new(Atomic::new(false), GFP_KERNEL)?;
         let Some(held) = live.try_get() else {
             return Ok(false);
@@ -381,16 +386,17 @@ mod tests {
         // Longer than a grace period takes, so that the switch to one counter is over.
         fsleep(Delta::from_millis(200));
         let waited = !over.load(Acquire);
+        let refused = other.is_none_or(|other| other.try_get().is_none());
         let alive = held.is_alive();
         drop(held);
         thread.join();
-        Ok(waited && alive)
+        Ok(waited && refused && alive)
     }
 
     #[test]
     fn shut_waits_for_the_last_reference() -> Result {
         let Fixture { live, drops } = fixture()?;
-        let waited = waits_for_a_reference(live.clone(), |live| live.shut());
+        let waited = waits_for_a_reference(live.clone(), |live| live.shut(), Some(&live));
         let early = drops.load(Relaxed);
         drop(live);
         let dropped = drops.load(Relaxed);
@@ -404,7 +410,7 @@ mod tests {
     #[test]
     fn drop_waits_for_the_last_reference() -> Result {
         let Fixture { live, drops } = fixture()?;
-        let waited = waits_for_a_reference(live, drop);
+        let waited = waits_for_a_reference(live, drop, None);
         let dropped = drops.load(Relaxed);
 
         assert!(waited?);

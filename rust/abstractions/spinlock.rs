@@ -34,7 +34,6 @@ use kernel::{
     },
     sync::lock::{
         Backend,
-        Guard,
         Lock, //
     }, //
 };
@@ -52,16 +51,11 @@ pub(crate) use new_spinlock_irq;
 
 /// A spin lock that saves the interrupt flag, disables interrupts, and restores it on unlock.
 ///
-/// It may be taken in any context but NMI; what runs under it is atomic. Guards restore the flag
-/// that they found, so two locks must be released in the reverse order of taking: the other way
-/// round interrupts come on while one is still held (which lockdep reports).
+/// It may be taken in any context but NMI; what runs under it is atomic. Guards are not `Send`, for
+/// the flag is the CPU's. They restore the flag that they found, so two locks must be released in the
+/// reverse order of taking: the other way round interrupts come on while one is still held, which
+/// lockdep reports for a lock that it has seen in an interrupt.
 pub(crate) type SpinLockIrq<T> = Lock<T, SpinLockIrqBackend>;
-
-/// Evidence that a [`SpinLockIrq`] is held; dropping it unlocks and restores the interrupt flag.
-///
-/// It is not `Send`: the flag belongs to the CPU, and the lock to the context that took it.
-#[allow(dead_code)]
-pub(crate) type SpinLockIrqGuard<'a, T> = Guard<'a, T, SpinLockIrqBackend>;
 
 /// `spinlock_t` with the `_irqsave` family of functions.
 pub(crate) struct SpinLockIrqBackend;

@@ -198,7 +198,10 @@ where
 /// # Safety
 ///
 /// `Self` must not implement [`HasDelayedWork`] with this `ID`. Use [`impl_has_token_work!`].
-pub(crate) unsafe trait HasPlainWork<const ID: u64>: HasWork<Self, ID> + Sized {}
+pub(crate) unsafe trait HasPlainWork<const ID: u64>:
+    HasWork<Self, ID> + Sized
+{
+}
 
 /// Implements [`HasWork`] and [`HasPlainWork`] for the fields named.
 macro_rules! impl_has_token_work {
@@ -214,11 +217,11 @@ macro_rules! impl_has_token_work {
 }
 pub(crate) use impl_has_token_work;
 
-/// Properties of a [`Queue`].
+/// Properties of a [`Queue`]. Each has a rescuer (`WQ_MEM_RECLAIM`), so that its items run even when
+/// memory for a worker cannot be had: I/O may be waiting for any of them.
 #[derive(Clone, Copy)]
 pub(crate) enum QueueKind {
-    /// Has a rescuer, so that its items run even when memory for a worker cannot be had: for what
-    /// lets I/O finish (`WQ_MEM_RECLAIM`).
+    /// Its items run on the CPU that queues them, and are soon done.
     Reclaim,
     /// For items that may sleep for long; not bound to a CPU (`WQ_UNBOUND`).
     Unbound,
@@ -247,7 +250,7 @@ impl Queue {
     pub(crate) fn new(name: &CStr, kind: QueueKind) -> Result<Self> {
         let flags = match kind {
             QueueKind::Reclaim => bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_PERCPU,
-            QueueKind::Unbound => bindings::wq_flags_WQ_UNBOUND,
+            QueueKind::Unbound => bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND,
         };
         // SAFETY: `name` is a valid string for the duration of the call, which copies it.
         let wq = unsafe { bindings::rmpath_alloc_workqueue(name.as_char_ptr(), flags) };
@@ -341,7 +344,7 @@ impl Queue {
             )
         };
         // SAFETY: The item was pending, so it owned a token when we gave it a second; it consumes
-        // one of the two. (It is never disabled, the other reason for `false`.)
+        // one of the two. (Nothing here disables items, which would lose what is armed.)
         was_pending.then(|| unsafe { Token::from_raw(ptr) })
     }
 }
@@ -384,46 +387,61 @@ where
 
 /// As [`disarm`], and waits until the item does not run any more. May sleep.
 ///
-/// Not from `run` itself, and not under a lock that `run` takes: it would wait for ever.
+/// Not from `run` itself, and not under a lock that `run` takes: it would wait for ever. Nobody
+/// else may arm the item any more; `run` may, once.
 ///
-/// Follows `cancel_delayed_work_sync()`.
+/// `cancel_delayed_work_sync()` would disable the item while it waits, and what `run` arms then
+/// is neither queued nor given back.
 pub(crate) fn disarm_sync<const ID: u64, T, H: Holds>(object: &T) -> Option<Token<T, H>>
 where
     T: WorkItem<ID, Pointer = Token<T, H>> + HasDelayedWork<T, ID>,
 {
-    // SAFETY: The delayed work is valid as long as `object` is borrowed, and was initialised.
-    let cancelled = unsafe { bindings::cancel_delayed_work_sync(delayed_work_of::<ID, T>(object)) };
-    // SAFETY: As in `disarm`.
-    cancelled.then(|| unsafe { Token::from_raw(object) })
+    loop {
+        let token = disarm::<ID, _, _>(object);
+        let dwork = delayed_work_of::<ID, T>(object);
+        // SAFETY: The delayed work is valid as long as `object` is borrowed, and was initialised.
+        let work = unsafe { core::ptr::addr_of_mut!((*dwork).work) };
+        // SAFETY: As above.
+        if !unsafe { bindings::flush_work(work) } {
+            return token;
+        }
+        // It ran, and may have armed itself; a token from before that has been put.
+    }
+}
+
+/// The plain work number `ID` in `object`.
+fn plain_work_of<const ID: u64, T: HasPlainWork<ID>>(object: &T) -> *mut bindings::work_struct {
+    // SAFETY: A reference points at a valid `T`.
+    let work = unsafe { T::raw_get_work(core::ptr::from_ref(object).cast_mut()) };
+    // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
+    unsafe { Work::raw_get(work) }
 }
 
 /// Cancels a plain item, returns its token if it was pending, and waits until the item does not
-/// run any more. May sleep; not from `run` itself, and not under a lock that `run` takes.
-///
-/// Follows `cancel_work_sync()`.
+/// run any more. May sleep; with the same restrictions as [`disarm_sync`], and for its reason by
+/// `cancel_work()` and `flush_work()`.
 pub(crate) fn cancel_sync<const ID: u64, T, H: Holds>(object: &T) -> Option<Token<T, H>>
 where
     T: WorkItem<ID, Pointer = Token<T, H>> + HasPlainWork<ID>,
 {
-    // SAFETY: A reference points at a valid `T`.
-    let work = unsafe { T::raw_get_work(core::ptr::from_ref(object).cast_mut()) };
-    // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
-    let work = unsafe { Work::raw_get(work) };
-    // SAFETY: The item is valid as long as `object` is borrowed, and was initialised.
-    let cancelled = unsafe { bindings::cancel_work_sync(work) };
-    // SAFETY: As in `disarm`.
-    cancelled.then(|| unsafe { Token::from_raw(object) })
+    let work = plain_work_of::<ID, T>(object);
+    loop {
+        // SAFETY: The item is valid as long as `object` is borrowed, and was initialised.
+        let cancelled = unsafe { bindings::cancel_work(work) };
+        // SAFETY: As in `disarm`.
+        let token = cancelled.then(|| unsafe { Token::from_raw(object) });
+        // SAFETY: As above.
+        if !unsafe { bindings::flush_work(work) } {
+            return token;
+        }
+    }
 }
 
 /// Waits until a plain item that was pending or running by now has run. May sleep; not from `run`
 /// itself, and not under a lock that `run` takes. Follows `flush_work()`.
 pub(crate) fn flush<const ID: u64, T: HasPlainWork<ID>>(object: &T) {
-    // SAFETY: A reference points at a valid `T`.
-    let work = unsafe { T::raw_get_work(core::ptr::from_ref(object).cast_mut()) };
-    // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
-    let work = unsafe { Work::raw_get(work) };
     // SAFETY: The item is valid as long as `object` is borrowed, and was initialised.
-    unsafe { bindings::flush_work(work) };
+    unsafe { bindings::flush_work(plain_work_of::<ID, T>(object)) };
 }
 
 /// So many seconds in jiffies. Does not wrap.

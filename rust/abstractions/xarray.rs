@@ -71,10 +71,7 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// - `xa` is an initialised xarray with `XA_FLAGS_ALLOC`, whose lock is irq-safe.
-/// - ID `n` is at index `n + 1`. Index 0 is always empty, so every entry is in a node: the xarray
-///   keeps a single entry at index 0 outside of nodes, where the zero entry cannot be stored without
-///   an allocation.
+/// - `xa` is an initialised xarray with `XA_FLAGS_ALLOC`, whose lock is irq-safe. IDs are indices.
 /// - Each entry is owned by exactly one [`Slot`]. It is either the zero entry, which lookups do not
 ///   see, or an `Arc<T>` from [`ForeignOwnable::into_foreign`].
 #[pin_data(PinnedDrop)]
@@ -115,7 +112,7 @@ impl<T> IdTable<T> {
             bindings::XA_FLAGS_ALLOC | bindings::xa_lock_type_XA_LOCK_IRQ;
         Arc::pin_init(
             pin_init!(Self {
-                // INVARIANT: There are no entries, so none at index 0 and none without an owner.
+                // INVARIANT: There are no entries, so none without an owner.
                 // SAFETY: `slot` is valid for writes and, being pinned, stays where it is.
                 xa <- Opaque::ffi_init(|slot| unsafe { bindings::xa_init_flags(slot, FLAGS) }),
                 _objects: PhantomData,
@@ -142,26 +139,23 @@ impl<T> IdTable<T> {
         if limit == 0 {
             return Err(EBUSY);
         }
-        let range = bindings::xa_limit { min: 1, max: limit };
-        let mut index = 0;
+        let range = bindings::xa_limit {
+            min: 0,
+            max: limit - 1,
+        };
+        let mut id = 0;
         let locked = self.lock();
         // SAFETY: By the type invariant `xa` is initialised; its lock is held, and is retaken if
         // the call drops it. Null is stored as the zero entry.
         let ret = unsafe {
-            bindings::__xa_alloc(
-                self.xa.get(),
-                &mut index,
-                null_mut(),
-                range,
-                gfp::as_raw(gfp),
-            )
+            bindings::__xa_alloc(self.xa.get(), &mut id, null_mut(), range, gfp::as_raw(gfp))
         };
         drop(locked);
         to_result(ret)?;
-        // INVARIANT: The index was free before and is not 0; the zero entry there is the new slot's.
+        // INVARIANT: The ID was free before; the zero entry there is the new slot's.
         Ok(Reservation(Slot {
             table: self.clone(),
-            index,
+            id,
         }))
     }
 
@@ -169,17 +163,16 @@ impl<T> IdTable<T> {
     ///
     /// The reference is taken under the lock, when the table has one: it is never a last one's copy.
     pub(crate) fn get(&self, id: u32) -> Option<Arc<T>> {
-        let index = id as c_ulong + 1;
         let _locked = self.lock();
         // SAFETY: By the type invariant `xa` is initialised.
-        let entry = unsafe { bindings::xa_load(self.xa.get(), index) };
+        let entry = unsafe { bindings::xa_load(self.xa.get(), id as c_ulong) };
         // SAFETY: xa_load() shows the zero entry as null, and the lock is held.
         unsafe { Self::clone_entry(entry) }
     }
 
     /// Finds the first published object whose ID is not below `id`, and its ID.
     pub(crate) fn next_from(&self, id: u32) -> Option<(u32, Arc<T>)> {
-        let mut index = id as c_ulong + 1;
+        let mut index = id as c_ulong;
         let _locked = self.lock();
         // SAFETY: By the type invariant `xa` is initialised; `index` is valid for writes.
         let entry = unsafe {
@@ -192,8 +185,8 @@ impl<T> IdTable<T> {
         };
         // SAFETY: xa_find() passes over zero entries, and the lock is held.
         let object = unsafe { Self::clone_entry(entry) }?;
-        // The index was made of a `u32` that is not 0, so this does not truncate.
-        Some(((index - 1) as u32, object))
+        // All IDs are `u32`, so this does not truncate.
+        Some((index as u32, object))
     }
 
     /// Goes through the published objects by rising ID.
@@ -237,17 +230,13 @@ impl<T> PinnedDrop for IdTable<T> {
 ///
 /// # Invariants
 ///
-/// There is an entry at `index`, which is not 0, and only `self` replaces or removes it.
+/// There is an entry at `id`, and only `self` replaces or removes it.
 struct Slot<T: 'static> {
     table: Arc<IdTable<T>>,
-    index: u32,
+    id: u32,
 }
 
 impl<T> Slot<T> {
-    fn id(&self) -> u32 {
-        self.index - 1
-    }
-
     /// Puts `entry`, or the zero entry if it is null, in place of what is there and returns that, or
     /// null if it was the zero entry.
     ///
@@ -257,10 +246,10 @@ impl<T> Slot<T> {
     unsafe fn store(&self, entry: *mut c_void) -> *mut c_void {
         let _locked = self.table.lock();
         // This cannot fail. It would for an entry that is not aligned, which `IdTable::new` checks,
-        // or if it had to allocate a node; but the entry at `index` is in one.
+        // or for want of memory; but to put one entry in place of another takes no new node.
         //
         // SAFETY: `xa` is initialised and its lock is held. By our invariant the entry is ours.
-        unsafe { bindings::__xa_store(self.table.xa.get(), self.index as c_ulong, entry, 0) }
+        unsafe { bindings::__xa_store(self.table.xa.get(), self.id as c_ulong, entry, 0) }
     }
 }
 
@@ -269,7 +258,7 @@ impl<T> Drop for Slot<T> {
         let locked = self.table.lock();
         // SAFETY: By the table's invariant `xa` is initialised; its lock is held. By our invariant
         // the entry is ours, so nobody misses it.
-        let old = unsafe { bindings::__xa_erase(self.table.xa.get(), self.index as c_ulong) };
+        let old = unsafe { bindings::__xa_erase(self.table.xa.get(), self.id as c_ulong) };
         drop(locked);
         // SAFETY: __xa_erase() shows the zero entry as null; anything else is from `into_foreign`,
         // and is no longer in the table. The lock is released, so the object may do what it wants.
@@ -288,7 +277,7 @@ pub(crate) struct Reservation<T: 'static>(Slot<T>);
 impl<T> Reservation<T> {
     /// The ID, which is nobody else's until it is freed.
     pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+        self.0.id
     }
 
     /// Makes `object` visible under the ID. Cannot fail and does not allocate; any context.
@@ -313,7 +302,7 @@ pub(crate) struct Published<T: 'static>(Slot<T>);
 impl<T> Published<T> {
     /// The ID.
     pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+        self.0.id
     }
 
     /// Hides the object but keeps the ID. Cannot fail and does not allocate; any context.
@@ -343,7 +332,7 @@ pub(crate) struct Retired<T: 'static>(Slot<T>);
 impl<T> Retired<T> {
     /// The ID.
     pub(crate) fn id(&self) -> u32 {
-        self.0.id()
+        self.0.id
     }
 }
 
@@ -455,7 +444,7 @@ mod tests {
 
         assert!(!found);
         assert_eq!((early, late), (0, 1));
-        assert_ne!(other_id, id);
+        assert!(other_id != id);
         assert_eq!(again_id, id);
         Ok(())
     }
@@ -577,8 +566,7 @@ mod tests {
         Ok(())
     }
 
-    /// Without the free index 0 the xarray would have to allocate for the placeholder here: it moves
-    /// a single entry at index 0 out of its node when the others are erased.
+    /// Also when the xarray has moved the entry out of its node, as it does with a single one at 0.
     #[test]
     fn publish_and_retire_need_no_memory() -> Result {
         let table = table()?;

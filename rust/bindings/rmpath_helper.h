@@ -57,6 +57,7 @@ unsigned int rmpath_bdev_logical_block_size(struct block_device *bdev);
 bool rmpath_bdev_is_partition(struct block_device *bdev);
 bool rmpath_bdev_is_zoned(struct block_device *bdev);
 bool rmpath_bdev_read_only(struct block_device *bdev);
+bool rmpath_disk_has_slaves(struct gendisk *disk);
 bool rmpath_disk_live(struct gendisk *disk);
 
 /* device_mapper.c */
@@ -78,6 +79,8 @@ void rmpath_disk_set_state(struct gendisk *disk, unsigned int bit);
 void rmpath_disk_clear_state(struct gendisk *disk, unsigned int bit);
 void rmpath_queue_limits_lock(struct request_queue *q);
 unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev);
+unsigned int rmpath_bdev_max_secure_erase_sectors(struct block_device *bdev);
+bool rmpath_queue_limits_equal(const struct queue_limits *a, const struct queue_limits *b);
 void rmpath_mutex_lock(struct mutex *lock);
 
 /* idr.c */

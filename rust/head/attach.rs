@@ -57,7 +57,8 @@ use crate::mpath::path::AccessState;
 use kernel::{
     fmt,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    types::ScopeGuard, //
 };
 
 /// Why a device does not become a path.
@@ -214,7 +215,15 @@ fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result
         let setup = head.setup.lock();
         let state = head.inner.lock().state;
         let result = match state {
-            State::Building => Head::begin(&head, device, handle),
+            State::Building => {
+                let result = Head::begin(&head, device, handle);
+                drop(setup);
+                if result.is_err() {
+                    // Not under `setup`: it waits for work items that take it.
+                    Head::tear_down(&head, None);
+                }
+                return result;
+            }
             State::Live | State::Pending => Head::join(&head, device, handle),
             State::Dying => {
                 // It has left the registry: look again.
@@ -229,7 +238,8 @@ fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result
 }
 
 impl Head {
-    /// Attaches the first path, and with it makes the head visible. Under `setup`.
+    /// Attaches the first path, and with it makes the head visible. If that fails, the head is
+    /// dying, and the caller tears it down. Under `setup`.
     fn begin(
         this: &Arc<Self>,
         device: BlockDevice<PathHandle>,
@@ -238,7 +248,7 @@ impl Head {
         let result = Self::try_begin(this, device, &handle);
         match &result {
             Ok(()) => Self::joined(this, &handle),
-            Err(_) => Self::abandon(this),
+            Err(_) => this.abandon(),
         }
         result
     }
@@ -253,19 +263,29 @@ impl Head {
         handle.set_head(this);
         let set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
-        let disk = NewDisk::new(set.limits()).map_err(failed("disk"))?;
+        let limits = set.limits();
+        let disk = NewDisk::new(limits.clone()).map_err(failed("disk"))?;
 
         // The disk can be read as soon as it is added, so the path comes first.
         drop(this.paths.replace(set));
-        let disk = disk
-            .add(fmt!("rmpath{}", this.id), geometry.sectors, this.clone())
-            .map_err(failed("disk"))?;
-        let folder = Folder::new(
-            disk.as_parent(),
-            fmt!("rmpath"),
-            this.clone(),
-            &sysfs::HEAD,
-        );
+        let disk = match disk.add(fmt!("rmpath{}", this.id), geometry.sectors, this.clone()) {
+            Ok(disk) => disk,
+            Err(error) => {
+                this.withdraw_all();
+                return Err(Refusal::Failed(error, "disk"));
+            }
+        };
+        // Should anything fail, the path is closed, and so unlinked, while the disk is still there.
+        // Nothing that removing the disk waits for may wait for a path, then.
+        let undo = ScopeGuard::new(|| {
+            let mut inner = this.inner.lock();
+            inner.state = State::Dying;
+            this.update_gate(&inner);
+            drop(inner);
+            this.withdraw_all();
+            Self::resubmit_all(this.as_arc_borrow());
+        });
+        let folder = Folder::new(disk.as_parent(), fmt!("rmpath"), this.clone(), &sysfs::HEAD);
         let folder = Arc::new(folder.map_err(failed("sysfs"))?, GFP_KERNEL)
             .map_err(|error| failed("sysfs")(error.into()))?;
         let disk_ref = disk.reference();
@@ -276,6 +296,7 @@ impl Head {
             return Err(Refusal::Failed(EINVAL, "head")); // It is taken here only.
         };
         inner.geometry = Some(geometry);
+        inner.limits = Some(limits);
         inner.visible = Some(Visible {
             folder,
             disk,
@@ -285,26 +306,36 @@ impl Head {
         let tokens = this.gained_path(&mut inner);
         drop(inner);
         drop(tokens);
+        undo.dismiss();
+        // Bios may have come, and found the path failed, before there was anybody to tell.
+        Self::kick(this.as_arc_borrow());
 
         // The uevent of the disk came before its folder.
         disk_ref.changed();
-        drop(this.shared.scan.enqueue::<SCAN, _, _>(Token::of(this.clone())));
-        pr_info!("rmpath{}: wwid {}, {} sectors\n", this.id, this.wwid, geometry.sectors);
+        drop(
+            this.shared
+                .scan
+                .enqueue::<SCAN, _, _>(Token::of(this.clone())),
+        );
+        pr_info!(
+            "rmpath{}: wwid {}, {} sectors\n",
+            this.id,
+            this.wwid,
+            geometry.sectors
+        );
         Ok(())
     }
 
-    /// Undoes what was done of [`Head::begin`]. Under `setup`.
-    fn abandon(this: &Arc<Self>) {
-        let mut registry = this.shared.registry.lock();
-        let mut inner = this.inner.lock();
+    /// Nobody shall use this head: nothing came of its first path. Under `setup`.
+    fn abandon(&self) {
+        let mut registry = self.shared.registry.lock();
+        let mut inner = self.inner.lock();
         inner.state = State::Dying;
-        this.update_gate(&inner);
-        let registered = registry.remove(&this.wwid);
+        self.update_gate(&inner);
+        let registered = registry.remove(&self.wwid);
         drop(inner);
         drop(registry);
         drop(registered);
-        this.withdraw_all();
-        Self::tear_down(this, None);
     }
 
     /// Attaches another path. Under `setup`.
@@ -334,12 +365,23 @@ impl Head {
         let set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
         let member = this.member(path, &disk, folder.as_parent())?;
-        if let Err(error) = disk.set_limits(set.limits()) {
-            drop(this.ids.remove(member.id));
-            return Err(Refusal::Failed(error, "queue limits"));
+        let limits = set.limits();
+        let same = this
+            .inner
+            .lock()
+            .limits
+            .as_ref()
+            .is_some_and(|old| limits.is_same(old));
+        // Freezing the queue is worth avoiding: who sleeps for memory in `submit` holds it up.
+        if !same {
+            if let Err(error) = disk.set_limits(limits.clone()) {
+                drop(this.ids.remove(member.id));
+                return Err(Refusal::Failed(error, "queue limits"));
+            }
         }
 
         let mut inner = this.inner.lock();
+        inner.limits = Some(limits);
         inner.add(room, member);
         let tokens = this.gained_path(&mut inner);
         let old = this.paths.replace(set);
@@ -362,15 +404,8 @@ impl Head {
     }
 
     /// Makes all that a member needs. It is in sysfs when this returns. Under `setup`.
-    fn member(
-        &self,
-        path: ArcPath,
-        disk: &DiskRef,
-        parent: Parent<'_>,
-    ) -> Result<Member, Refusal> {
-        path.device()
-            .link_to(disk.clone())
-            .map_err(failed("slaves link"))?;
+    fn member(&self, path: ArcPath, disk: &DiskRef, parent: Parent<'_>) -> Result<Member, Refusal> {
+        path.device().link_to(disk).map_err(failed("slaves link"))?;
         let handle = path.handle().clone();
         let id = self
             .ids
@@ -384,7 +419,12 @@ impl Head {
         );
         match folder {
             Ok(folder) => {
-                pr_info!("rmpath{}: path {} is {}\n", self.id, id, path.device().name());
+                pr_info!(
+                    "rmpath{}: path {} is {}\n",
+                    self.id,
+                    id,
+                    path.device().name()
+                );
                 Ok(Member {
                     id,
                     handle,
@@ -444,7 +484,11 @@ impl Inner {
 
     /// Puts the members that are open and alive into `set`, as far as it has room.
     pub(super) fn fill(&self, set: &mut PathSet) {
-        for member in self.members.iter().filter(|member| !member.handle.state.is_dead()) {
+        for member in self
+            .members
+            .iter()
+            .filter(|member| !member.handle.state.is_dead())
+        {
             if let Some(open) = &member.open {
                 let _ = set.paths.push_within_capacity(open.path.clone());
             }

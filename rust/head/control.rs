@@ -46,11 +46,7 @@ static CONTROL: [Attribute<Shared>; 3] = [
 ];
 
 /// Runs a command, and logs why it is refused: one line, whatever was written.
-fn report(
-    command: &str,
-    text: &[u8],
-    run: impl FnOnce(Spec) -> Result<(), Refusal>,
-) -> Result {
+fn report(command: &str, text: &[u8], run: impl FnOnce(Spec) -> Result<(), Refusal>) -> Result {
     let spec = Spec::parse(text).map_err(|(error, why)| {
         pr_warn!("{}: {}\n", command, why);
         error
@@ -65,8 +61,11 @@ fn report(
 
 /// Closes the path on a device. The device can be used by others when this returns.
 ///
-/// `ENODEV` if it is no path.
+/// `ENODEV` if it is no path, `EINVAL` if more than the device is given.
 fn remove_path(shared: &Shared, spec: &Spec) -> Result<(), Refusal> {
+    if spec.extra {
+        return Err(Refusal::Unsuitable(EINVAL, "only device= is known here"));
+    }
     let dev = DevT::lookup(&spec.device).map_err(Refusal::Lookup)?;
     let handle = shared.member_of(dev).ok_or(Refusal::NotAPath)?;
     handle.kill();

@@ -37,7 +37,11 @@ impl Head {
     pub(super) fn queue_detach(this: ArcBorrow<'_, Self>) {
         // If it is queued already, it will see what was marked. The token that comes back is not
         // the last reference: the caller has one.
-        drop(this.shared.detach.enqueue::<DETACH, _, _>(Token::of(this.into())));
+        drop(
+            this.shared
+                .detach
+                .enqueue::<DETACH, _, _>(Token::of(this.into())),
+        );
     }
 
     /// Takes the next path that is to go out of the path set.
@@ -79,19 +83,19 @@ impl Head {
             .iter()
             .position(|member| Arc::ptr_eq(&member.handle, handle));
         let member = position.and_then(|position| inner.members.remove(position).ok());
-        let superseded = if inner.members.is_empty() && inner.state == State::Live {
+        let lost = inner.members.is_empty() && inner.state == State::Live;
+        let superseded = if lost {
             Self::lost_last_path(this, &mut inner)
         } else {
-            None
+            [None, None]
         };
-        let waits = superseded.is_none() && inner.state == State::Pending;
         drop(inner);
         drop(superseded);
         if let Some(member) = member {
             drop(this.ids.remove(member.id));
         }
         drop(setup);
-        if waits {
+        if lost {
             pr_info!("rmpath{}: the last path is gone\n", this.id);
         }
     }

@@ -32,8 +32,7 @@ use crate::abstractions::{
     },
 };
 use kernel::{
-    impl_has_delayed_work,
-    new_mutex,
+    impl_has_delayed_work, new_mutex,
     prelude::*,
     sync::{
         Arc,
@@ -104,6 +103,8 @@ impl Discovery {
     fn look_at(&self, dev: DevT) -> bool {
         // First beside others: opening a disk for ourselves alone would disturb those whose it is.
         let wwid = match SharedDevice::open(dev) {
+            // A map over a head reports that head's identity: it is not a way to it.
+            Ok(device) if device.is_stacked() => return false,
             Ok(device) => Identity::of(&device).and_then(|identity| identity.wwid().ok()),
             // Not there yet, or not any more.
             Err(error) => return error == ENXIO,

@@ -50,7 +50,9 @@ impl Operations for Head {
             return Err(EINVAL);
         }
         let bytes = identity.id.bytes();
-        id.get_mut(..bytes.len()).ok_or(EINVAL)?.copy_from_slice(bytes);
+        id.get_mut(..bytes.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(bytes);
         Ok(bytes.len())
     }
 

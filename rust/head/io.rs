@@ -8,7 +8,10 @@
 //! did not see the news can be parked after that.
 
 use super::{
-    path::HeadPath,
+    path::{
+        ArcPath,
+        HeadPath, //
+    },
     Head,
     PathSet,
     NO_PATH,
@@ -29,10 +32,7 @@ use crate::{
         },
         module::ModuleRef,
         percpu_ref::LiveRef,
-        workqueue::{
-            secs_to_jiffies,
-            Token, //
-        },
+        workqueue::Token, //
     },
     mpath::{
         error::{
@@ -50,6 +50,7 @@ use kernel::{
             Full,
             Relaxed, //
         },
+        Arc,
         ArcBorrow, //
     },
     time::msecs_to_jiffies,
@@ -82,6 +83,9 @@ pub(super) struct HeadIo {
     status: BlkStatus,
     retries: u8,
     soft_retries: u8,
+    /// The path that error came by, to be used again only if there is no other. Compared, never
+    /// followed.
+    avoid: usize,
 }
 
 impl CloneOps for HeadIo {
@@ -118,18 +122,22 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         verdict = Verdict::FailPath;
     }
     clone.status = status;
+    clone.avoid = Arc::as_ptr(handle).addr();
     let again = match verdict {
         Verdict::Done | Verdict::Return => false,
         Verdict::RetryLater => {
             clone.soft_retries += 1;
-            if clone.soft_retries <= MAX_SOFT_RETRIES && !clone.is_nowait() {
-                head.delayed.park(clone);
-                let token = Token::of(head.clone());
-                let delay = msecs_to_jiffies(SHORTAGE_DELAY);
-                drop(head.shared.requeue.arm::<RETRY, _, _>(token, delay));
+            let again = clone.soft_retries <= MAX_SOFT_RETRIES;
+            if again && !clone.is_nowait() {
+                // Armed by the first one only, or a steady stream would put it off for ever.
+                if head.delayed.park(clone) {
+                    let token = Token::of(head.clone());
+                    let delay = msecs_to_jiffies(SHORTAGE_DELAY);
+                    drop(head.shared.requeue.arm::<RETRY, _, _>(token, delay));
+                }
                 return;
             }
-            false
+            again
         }
         Verdict::RetryElsewhere => {
             // The last path is not given up for an error that may be the medium's.
@@ -168,6 +176,7 @@ impl Head {
             status: BlkStatus::OK,
             retries: 0,
             soft_retries: 0,
+            avoid: 0,
         };
         match this.bios.clone_bio(bio, io) {
             Ok(clone) => Self::dispatch(this, clone),
@@ -178,8 +187,14 @@ impl Head {
     /// Sends a clone down a path, or lets it wait, or ends it.
     #[inline]
     fn dispatch(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
+        let avoid = clone.avoid;
         let route = this.paths.read(|set| {
-            match this.rr.select(&set.paths).and_then(|path| path.try_get()) {
+            let other = |path: &ArcPath| Arc::as_ptr(path.handle()).addr() != avoid;
+            let path = match avoid {
+                0 => this.rr.select(&set.paths),
+                _ => this.rr.select_if(&set.paths, other),
+            };
+            match path.and_then(|path| path.try_get()) {
                 Some(path) => {
                     let failfast = set.paths.len() > 1;
                     Route::Path(clone, path, Flags { failfast })
@@ -213,10 +228,7 @@ impl Head {
         }
         // With no path at all the pending removal ends the wait.
         if !set.paths.is_empty() && !this.waiting.xchg(true, Full) {
-            let token = Token::new(this.into(), this.module.clone());
-            let delay = secs_to_jiffies(this.delay.load(Relaxed));
-            // A token that comes back is not the last reference: the caller has one.
-            drop(this.shared.removal.arm::<NO_PATH, _, _>(token, delay));
+            drop(Self::arm_no_path(this));
         }
         Self::count(&this.requeued);
         this.parked.park(clone);
@@ -226,9 +238,9 @@ impl Head {
     /// Whether a path other than this one is usable.
     fn has_other(&self, path: &LiveRef<HeadPath>) -> bool {
         self.paths.read(|set| {
-            set.paths.iter().any(|other| {
-                other.state().is_usable() && !core::ptr::eq(&***other, &**path)
-            })
+            set.paths
+                .iter()
+                .any(|other| other.state().is_usable() && !core::ptr::eq(&***other, &**path))
         })
     }
 
@@ -248,7 +260,11 @@ impl Head {
     pub(super) fn kick(this: ArcBorrow<'_, Self>) {
         // If it is queued already, it will see what we parked. The token that comes back is not
         // the last reference: the caller has one.
-        drop(this.shared.requeue.enqueue::<REQUEUE, _, _>(Token::of(this.into())));
+        drop(
+            this.shared
+                .requeue
+                .enqueue::<REQUEUE, _, _>(Token::of(this.into())),
+        );
     }
 
     /// Tries again what is in `bios`. May sleep.
@@ -296,14 +312,23 @@ impl WorkItem<NO_PATH> for Head {
     fn run(token: Self::Pointer) {
         let head = token.object().as_arc_borrow();
         let mut inner = head.inner.lock();
-        let usable = inner.members.iter().any(|member| member.handle.state.is_usable());
+        let usable = inner
+            .members
+            .iter()
+            .any(|member| member.handle.state.is_usable());
         if usable || inner.members.is_empty() {
-            return;
+            // Whoever waits next arms it again.
+            head.waiting.store(false, Relaxed);
+            drop(inner);
+            return Self::settle(head);
         }
         inner.expired = true;
         head.update_gate(&inner);
         drop(inner);
-        pr_warn!("rmpath{}: no path has become usable, failing I/O\n", head.id);
+        pr_warn!(
+            "rmpath{}: no path has become usable, failing I/O\n",
+            head.id
+        );
         Self::settle(head);
     }
 }

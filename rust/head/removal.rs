@@ -68,9 +68,11 @@ impl Head {
     }
 
     /// The last path has gone: arms the removal. The caller drops the token after the lock.
-    pub(super) fn lost_last_path(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> Superseded {
+    pub(super) fn lost_last_path(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> [Superseded; 2] {
         inner.state = State::Pending;
-        Self::arm_removal(this, inner)
+        // From now on the pending removal ends the wait, however long I/O has waited before.
+        let waited = this.stop_waiting(inner);
+        [Self::arm_removal(this, inner), waited]
     }
 
     /// Arms a removal, or moves the deadline of the one that is pending, to as many seconds from
@@ -83,7 +85,9 @@ impl Head {
         inner.deadline = Some((Instant::now(), secs));
         this.update_gate(inner);
         let token = Self::pinned(&this.into());
-        this.shared.removal.arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs))
+        this.shared
+            .removal
+            .arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs))
     }
 
     /// A path has come: disarms. The caller drops the tokens after the lock.
@@ -91,6 +95,15 @@ impl Head {
         inner.state = State::Live;
         inner.deadline = None;
         [disarm::<REMOVAL, _, _>(self), self.stop_waiting(inner)]
+    }
+
+    /// Has I/O fail that waits for a path that is there, once it has waited as long as the head's
+    /// delay says. A token that comes back is not the last reference: the caller has one. Any
+    /// context.
+    pub(super) fn arm_no_path(this: ArcBorrow<'_, Self>) -> Superseded {
+        let token = Self::pinned(&this.into());
+        let delay = secs_to_jiffies(this.delay.load(Relaxed));
+        this.shared.removal.arm::<NO_PATH, _, _>(token, delay)
     }
 
     /// A path is usable again: I/O that comes to wait waits from then on.
@@ -119,6 +132,15 @@ impl Head {
         this.delay.store(secs, Relaxed);
         let superseded = match inner.state {
             State::Pending => Self::arm_removal(this, &mut inner),
+            // I/O that waits for a path that is there waits from now on.
+            _ if this.waiting.load(Relaxed) => {
+                let waited = this.stop_waiting(&mut inner);
+                if secs != 0 {
+                    this.waiting.store(true, Relaxed);
+                    drop(Self::arm_no_path(this));
+                }
+                waited
+            }
             _ => {
                 this.update_gate(&inner);
                 None

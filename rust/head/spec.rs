@@ -23,6 +23,8 @@ pub(super) struct Spec {
     pub(super) wwid: Option<Wwid>,
     /// How well the path leads to the disk.
     pub(super) access: AccessState,
+    /// Whether there was more than the device.
+    pub(super) extra: bool,
     /// How much of the I/O the path gets, in relation to others, under policies that weigh.
     pub(super) weight: u32,
 }
@@ -48,7 +50,10 @@ impl Spec {
         }
 
         let (mut device, mut wwid, mut access, mut weight) = (None, None, None, None);
-        for word in text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
+        for word in text
+            .split(|byte| *byte == b' ')
+            .filter(|word| !word.is_empty())
+        {
             let Some(equals) = word.iter().position(|byte| *byte == b'=') else {
                 return Err((EINVAL, "not of the form KEY=VALUE"));
             };
@@ -64,13 +69,19 @@ impl Spec {
                 }
                 b"wwid" => {
                     let name = Wwid::from_user(value).map_err(|error| {
-                        (error, "wwid= is not 1 to 127 characters without blanks or '/'")
+                        (
+                            error,
+                            "wwid= is not 1 to 127 characters without blanks or '/'",
+                        )
                     })?;
                     wwid.replace(name).is_some()
                 }
                 b"state" => {
                     let state = AccessState::from_name(value).map_err(|error| {
-                        (error, "state= is not optimized, non-optimized or inaccessible")
+                        (
+                            error,
+                            "state= is not optimized, non-optimized or inaccessible",
+                        )
                     })?;
                     access.replace(state).is_some()
                 }
@@ -81,13 +92,19 @@ impl Spec {
                     }
                     weight.replace(number).is_some()
                 }
-                _ => return Err((EINVAL, "unknown key; device, wwid, state and weight are known")),
+                _ => {
+                    return Err((
+                        EINVAL,
+                        "unknown key; device, wwid, state and weight are known",
+                    ))
+                }
             };
             if repeated {
                 return Err((EINVAL, "a key is given twice"));
             }
         }
         Ok(Self {
+            extra: wwid.is_some() || access.is_some() || weight.is_some(),
             device: device.ok_or((EINVAL, "device=PATH is missing"))?,
             wwid,
             access: access.unwrap_or(AccessState::Optimized),

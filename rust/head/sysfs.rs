@@ -79,11 +79,15 @@ pub(super) static PATH: [Attribute<PathHandle>; 5] = [
         |path, out| out.write_fmt(fmt!("{}\n", path.state.name())),
         store_state,
     ),
-    Attribute::ro(c"inflight", |path, out| out.write_fmt(fmt!("{}\n", path.inflight()))),
+    Attribute::ro(c"inflight", |path, out| {
+        out.write_fmt(fmt!("{}\n", path.inflight()))
+    }),
     Attribute::ro(c"failures", |path, out| {
         out.write_fmt(fmt!("{}\n", path.state.failures()))
     }),
-    Attribute::ro(c"weight", |path, out| out.write_fmt(fmt!("{}\n", path.weight))),
+    Attribute::ro(c"weight", |path, out| {
+        out.write_fmt(fmt!("{}\n", path.weight))
+    }),
     Attribute::wo(c"delete", |path, text| match trimmed(text) {
         b"1" => {
             path.kill();

@@ -30,7 +30,16 @@ bool rmpath_bdev_read_only(struct block_device *bdev)
 	return bdev_read_only(bdev);
 }
 
+bool rmpath_disk_has_slaves(struct gendisk *disk)
+{
+#ifdef CONFIG_BLOCK_HOLDER_DEPRECATED
+	return !list_empty(&disk->slave_bdevs);
+#else
+	return false;
+#endif
+}
+
 bool rmpath_disk_live(struct gendisk *disk)
 {
-	return disk_live(disk);
+	return disk_live(disk) && !test_bit(GD_DEAD, &disk->state);
 }

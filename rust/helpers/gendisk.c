@@ -21,6 +21,16 @@ unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev)
 	return bdev_max_discard_sectors(bdev);
 }
 
+unsigned int rmpath_bdev_max_secure_erase_sectors(struct block_device *bdev)
+{
+	return bdev_max_secure_erase_sectors(bdev);
+}
+
+bool rmpath_queue_limits_equal(const struct queue_limits *a, const struct queue_limits *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
 void rmpath_mutex_lock(struct mutex *lock)
 {
 	mutex_lock(lock);

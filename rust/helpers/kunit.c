@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#if IS_BUILTIN(CONFIG_KUNIT)
+
 #include <kunit/test-bug.h>
 #include <kunit/test.h>
 
 void rmpath_kunit_mark_skipped(const char *why)
 {
-#if IS_BUILTIN(CONFIG_KUNIT)
 	kunit_mark_skipped(kunit_get_current_test(), "%s", why);
-#endif
 }
 
 /* The kernel crate's task_struct has other offsets without SCHEDSTATS. */
@@ -17,3 +17,5 @@ void rmpath_set_make_it_fail(int value)
 	current->make_it_fail = value;
 #endif
 }
+
+#endif

@@ -78,11 +78,7 @@ mod tests {
 
     #[test]
     fn a_broken_path_fails() {
-        for status in [
-            BlkStatus::TRANSPORT,
-            BlkStatus::OFFLINE,
-            BlkStatus::TIMEOUT,
-        ] {
+        for status in [BlkStatus::TRANSPORT, BlkStatus::OFFLINE, BlkStatus::TIMEOUT] {
             assert_eq!(verdict(status), Verdict::FailPath);
         }
     }

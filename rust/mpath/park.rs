@@ -33,9 +33,11 @@ impl<B: Listed> ParkingLot<B> {
         })
     }
 
-    /// Parks a bio. Any context.
-    pub(crate) fn park(&self, bio: B) {
-        self.bios.lock().push(bio);
+    /// Parks a bio. Returns whether it is the only one. Any context.
+    pub(crate) fn park(&self, bio: B) -> bool {
+        let mut bios = self.bios.lock();
+        bios.push(bio);
+        bios.len() == 1
     }
 
     /// Takes all of them out. Any context.

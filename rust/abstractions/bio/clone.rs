@@ -44,6 +44,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     mem::{
+        align_of,
         offset_of,
         ManuallyDrop, //
     },
@@ -114,7 +115,11 @@ impl<P: CloneOps> BioSet<P> {
     /// An initialiser of a set without clones. Fails with `ENOMEM`; may sleep.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
+            // First: should the other fail, this one's destructor undoes it; `raw` has none.
+            clones <- PercpuRef::new(),
             raw <- Opaque::try_ffi_init(|slot: *mut bindings::bio_set| {
+                // The allocator aligns the front pad no better.
+                const { assert!(align_of::<Frame<P>>() <= align_of::<u64>()) };
                 // SAFETY: All zeroes is what `bioset_init` expects of a new set.
                 unsafe { slot.write_bytes(0, 1) };
                 // SAFETY: `slot` is valid and pinned. The set is exited in `drop`.
@@ -127,7 +132,6 @@ impl<P: CloneOps> BioSet<P> {
                     )
                 })
             }),
-            clones <- PercpuRef::new(),
             _private: PhantomData,
         })
     }

@@ -4,12 +4,12 @@
 
 use super::*;
 use crate::abstractions::{
+    bio::status::BlkStatus, //
     block_device::{
         BlockDevice,
         Holder,
         SharedDevice, //
     },
-    bio::status::BlkStatus, //
 };
 use kernel::{
     page::Page,
@@ -158,7 +158,6 @@ fn heir() -> Result<Arc<Heir>> {
     Ok(Arc::new(Heir(Atomic::new(0)), GFP_KERNEL)?)
 }
 
-
 #[kunit_tests(rmpath_gendisk)]
 mod tests {
     use super::*;
@@ -285,8 +284,8 @@ mod tests {
         let (bottom, bottom_record) = TestDisk::add()?;
         let (top, top_record) = TestDisk::add()?;
         let device = BlockDevice::open(bottom.reference().dev(), heir()?)?;
-        let first = device.link_to(top.reference());
-        let second = device.link_to(top.reference()).err();
+        let first = device.link_to(&top.reference());
+        let second = device.link_to(&top.reference()).err();
         drop(device);
         // Would complain in the log if a link were left.
         drop(top);
@@ -304,7 +303,9 @@ mod tests {
         let (disk, record) = TestDisk::add()?;
         let device = SharedDevice::open(disk.reference().dev())?;
         let good = read_sector(&device)?;
-        record.script.store(BlkStatus::MEDIUM.as_raw().into(), Relaxed);
+        record
+            .script
+            .store(BlkStatus::MEDIUM.as_raw().into(), Relaxed);
         let bad = read_sector(&device)?;
         let bios = record.bios.load(Relaxed);
         drop(device);

@@ -407,11 +407,17 @@ mod tests {
     fn plain_work_gives_its_token_back() -> Result {
         let (queue, record) = (queue()?, Record::new()?);
         let object = Object::new(&queue, &record, Script::Wait)?;
-        let first = queue.enqueue::<PLAIN, _, _>(Token::of(object.clone())).is_ok();
+        let first = queue
+            .enqueue::<PLAIN, _, _>(Token::of(object.clone()))
+            .is_ok();
         record.started.wait_for_completion();
         // It runs, so it can be queued once more; a third one finds it pending.
-        let second = queue.enqueue::<PLAIN, _, _>(Token::of(object.clone())).is_ok();
-        let third = queue.enqueue::<PLAIN, _, _>(Token::of(object.clone())).is_err();
+        let second = queue
+            .enqueue::<PLAIN, _, _>(Token::of(object.clone()))
+            .is_ok();
+        let third = queue
+            .enqueue::<PLAIN, _, _>(Token::of(object.clone()))
+            .is_err();
         record.gate.complete_all();
         drop(cancel_sync::<PLAIN, _, _>(&*object));
         drop(object);
@@ -440,7 +446,9 @@ mod tests {
             }),
             GFP_KERNEL,
         )?;
-        let queued = queue.enqueue::<PLAIN, _, _>(Token::of(racer.clone())).is_ok();
+        let queued = queue
+            .enqueue::<PLAIN, _, _>(Token::of(racer.clone()))
+            .is_ok();
         for round in 0..ROUNDS {
             race(&object, round);
         }

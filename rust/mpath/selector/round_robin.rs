@@ -39,6 +39,26 @@ impl RoundRobin {
         Self::search(paths, start)
     }
 
+    /// As [`RoundRobin::select`], and a path of which `wanted` is true if there is such a one.
+    #[cold]
+    pub(crate) fn select_if<'a, P>(
+        &self,
+        paths: &'a [P],
+        wanted: impl Fn(&P) -> bool,
+    ) -> Option<&'a P>
+    where
+        P: Deref,
+        P::Target: HasState,
+    {
+        let start = self.cursor.next(paths.len() as u32) as usize;
+        let (before, from) = paths.split_at_checked(start)?;
+        let in_turn = || Iterator::chain(from.iter(), before).filter(|path| wanted(path));
+        in_turn()
+            .find(|path| path.state().is_optimized())
+            .or_else(|| in_turn().find(|path| path.state().is_usable()))
+            .or_else(|| self.select(paths))
+    }
+
     #[cold]
     fn search<P>(paths: &[P], start: usize) -> Option<&P>
     where
@@ -111,6 +131,26 @@ mod tests {
         paths[0].1.set_access(AccessState::NonOptimized);
         let chosen = turns(&rr, &paths, 100);
         assert_eq!(chosen, [0, 0, 100]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_used_if_there_is_nothing_else() -> Result {
+        let (rr, paths) = (RoundRobin::new()?, paths()?);
+        let wanted = |path: &KBox<Path>| path.0 != 1;
+        let mut chosen = [0; 3];
+        for _ in 0..100 {
+            if let Some(path) = rr.select_if(&paths, wanted) {
+                chosen[path.0] += 1;
+            }
+        }
+        assert_eq!(chosen[1], 0);
+        assert_eq!(chosen[0] + chosen[2], 100);
+        paths[0].1.fail(FailReason::Io);
+        paths[2].1.fail(FailReason::Io);
+        assert!(rr.select_if(&paths, wanted).is_some_and(|path| path.0 == 1));
+        paths[1].1.fail(FailReason::Io);
+        assert!(rr.select_if(&paths, wanted).is_none());
         Ok(())
     }
 
