@@ -504,8 +504,7 @@ impl Target for Multipath {
     ) -> Result<Arc<Self>> {
         let table =
             Table::parse(words).map_err(|refused| setup.fail(refused.reason, refused.error))?;
-        let map = setup.device_name();
-        for (given, word) in [
+        let ignored = [
             (table.hw_handler, "a hardware handler"),
             (table.features.pg_init_retries > 0, "pg_init_retries"),
             (
@@ -517,12 +516,12 @@ impl Target for Multipath {
                 "retain_attached_hw_handler",
             ),
             (table.repeat_count_ignored, "a repeat count above 1"),
-        ] {
-            if given {
-                pr_info!("{map}: {word} is without effect\n");
-            }
-        }
+        ];
         let this = Self::new(setup, table, queues)?;
+        let map = setup.device_name();
+        for (_, word) in ignored.iter().filter(|(given, _)| *given) {
+            pr_info!("{map}: {word} is without effect\n");
+        }
         setup.pass_flushes();
         setup.pass_discards();
         setup.pass_write_zeroes();
