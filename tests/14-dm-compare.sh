@@ -104,7 +104,8 @@ stories=(
 	"2 queue_mode bio 0 2 2 $two|failover"
 	"3 queue_if_no_path queue_mode bio 0 1 1 $g|suspends"
 	"3 queue_mode bio queue_if_no_path 0 2 1 $two|suspends"
-	"2 queue_mode bio 0 1 1 $g|injected"
+	# One path a group: within a group each CPU has a turn of its own here, so which path a read takes is not certain.
+	"2 queue_mode bio 0 2 1 round-robin 0 1 1 /dev/$a 1 round-robin 0 1 1 /dev/$b 1|injected"
 	"2 queue_mode bio 0 2 2 $two|plain"
 	"2 Queue_Mode BIO 0 1 1 $g|plain"
 	"3 QUEUE_IF_NO_PATH queue_mode bio 0 1 1 $g|plain"

@@ -3,9 +3,8 @@
 //! What `dmsetup status` and `dmsetup table` show: dm-multipath's format, so that programs that read
 //! one read the other.
 //!
-//! Follows `multipath_status()` in drivers/md/dm-mpath.c for a map in bio mode. Two things differ on
-//! purpose: `queue_mode bio` is shown only if the table had it, and `queue_if_no_path` is shown as it
-//! was configured, also while a suspend overrides it.
+//! Follows `multipath_status()` in drivers/md/dm-mpath.c for a map in bio mode. One thing differs on
+//! purpose: `queue_mode bio` is shown only if the table had it.
 
 use super::table::Features;
 use crate::{
@@ -42,7 +41,7 @@ pub(crate) trait PathStatus: HasState {
 pub(crate) struct View<'a> {
     /// The features of the table.
     pub(crate) features: &'a Features,
-    /// Whether I/O is kept when there is no path, as last configured.
+    /// Whether I/O is kept when there is no path: not while a suspend overrides what is configured.
     pub(crate) queue_if_no_path: bool,
     /// Whether a group was ever chosen.
     pub(crate) has_chosen: bool,

@@ -55,6 +55,7 @@ use crate::{
         workqueue::{
             cancel_sync,
             disarm_sync,
+            flush,
             impl_has_token_work,
             Token, //
         },
@@ -96,7 +97,10 @@ use kernel::{
 };
 
 /// How often a bio is tried again after errors that do not fail a path.
-const MAX_RETRIES: u8 = 5;
+const MAX_SOFT_RETRIES: u8 = 3;
+
+/// How often a bio is tried again after paths have failed, unless I/O is to wait for a path anyway.
+const MAX_RETRIES: u8 = 32;
 
 /// How long a bio waits that was refused for want of resources, in milliseconds.
 const RETRY_DELAY: Msecs = 100;
@@ -134,12 +138,17 @@ impl PathStatus for Path {
     }
 }
 
+/// The number of no path.
+const NO_PATH: usize = usize::MAX;
+
 /// What is kept with each clone.
 pub(crate) struct BioData {
-    /// The path that it was sent to last.
+    /// The path that it was sent to last, or [`NO_PATH`].
     path: usize,
-    /// How often it was tried again without a path having failed.
+    /// How often it was tried again after a path had failed.
     retries: u8,
+    /// How often it was tried again after another error.
+    soft_retries: u8,
     /// What it ends with if there is no path for it any more.
     error: BlkStatus,
 }
@@ -148,8 +157,9 @@ impl Default for BioData {
     #[inline]
     fn default() -> Self {
         Self {
-            path: usize::MAX,
+            path: NO_PATH,
             retries: 0,
+            soft_retries: 0,
             error: BlkStatus::IOERR,
         }
     }
@@ -327,31 +337,26 @@ impl Multipath {
         }
     }
 
-    /// Submits a clone, parks it or ends it.
+    /// Submits a clone, rather not to the path that it comes from; or parks it, or ends it.
     fn submit(&self, mut bio: Kept) {
-        let mut path = self.groups.pick();
+        let last = bio.data_mut().path;
+        let mut path = self.groups.pick_if(|path| path.number != last);
         if path.is_none() {
             let mut state = self.state.lock();
             path = self.groups.choose(&mut state.switch);
-            if path.is_none() {
-                if !state.may_park() {
-                    drop(state);
-                    let error = bio.data_mut().error;
-                    if let Err(bio) = bio.push_back() {
-                        bio.end(error);
-                    }
-                } else if bio.is_nowait() {
-                    drop(state);
-                    bio.end(BlkStatus::AGAIN);
-                } else {
-                    state.parked.push(bio);
-                }
+            if path.is_none() && state.may_park() {
+                state.parked.push(bio);
                 return;
             }
         }
         if let Some(path) = path {
             bio.data_mut().path = path.number;
             bio.submit(path.device);
+            return;
+        }
+        let error = bio.data_mut().error;
+        if let Err(bio) = bio.push_back() {
+            bio.end(error);
         }
     }
 
@@ -364,13 +369,17 @@ impl Multipath {
             bio.data_mut().path = path.number;
             return bio.remap(path.device);
         }
-        if !state.may_park() {
-            drop(state);
-            return bio.push_back().unwrap_or_else(MapBio::kill);
-        }
+        let may_park = state.may_park();
         if bio.is_nowait() {
             drop(state);
-            return bio.end(BlkStatus::AGAIN);
+            return match may_park || bio.info().noflush_suspending() {
+                true => bio.end(BlkStatus::AGAIN),
+                false => bio.kill(),
+            };
+        }
+        if !may_park {
+            drop(state);
+            return bio.push_back().unwrap_or_else(MapBio::kill);
         }
         let (kept, mapped) = bio.keep();
         state.parked.push(kept);
@@ -380,8 +389,7 @@ impl Multipath {
     /// Takes a path out of use.
     fn fail_path(this: ArcBorrow<'_, Self>, info: &TargetInfo, path: &Path, reason: FailReason) {
         let newly = {
-            // So that whoever has seen a path under the lock does not park in vain, nor the other
-            // way round.
+            // So that what others decide under the lock about paths stays true while they hold it.
             let _state = this.state.lock();
             let newly = path.state.fail(reason);
             if newly {
@@ -399,6 +407,7 @@ impl Multipath {
     /// Takes a path into use again.
     fn reinstate_path(this: ArcBorrow<'_, Self>, info: &TargetInfo, path: &Path) {
         let had_failed = {
+            // So that nobody who saw no path parks a clone after the kick below.
             let _state = this.state.lock();
             let had_failed = path.state.reinstate();
             if had_failed {
@@ -440,17 +449,21 @@ impl Multipath {
         mut bio: FailedBio<'a, Self>,
         retry: Retry,
     ) -> Ended<'a> {
-        let error = bio.data_mut().error;
+        let BioData { error, retries, .. } = *bio.data_mut();
         let mut state = this.state.lock();
-        if this.groups.usable() == 0 {
-            if !state.may_park() {
-                drop(state);
-                return bio.push_back().unwrap_or_else(|bio| bio.done(error));
-            }
-            if bio.is_nowait() {
-                drop(state);
-                return bio.done(BlkStatus::AGAIN);
-            }
+        let may_park = state.may_park();
+        let go_on = may_park || (retries <= MAX_RETRIES && this.groups.usable() > 0);
+        if bio.is_nowait() {
+            drop(state);
+            // The submitter would rather come again than wait for the work item.
+            return match go_on || bio.info().noflush_suspending() {
+                true => bio.done(BlkStatus::AGAIN),
+                false => bio.done(error),
+            };
+        }
+        if !go_on {
+            drop(state);
+            return bio.push_back().unwrap_or_else(|bio| bio.done(error));
         }
         let (kept, ended) = bio.keep();
         if retry == Retry::Later && !state.suspended {
@@ -491,8 +504,7 @@ impl Target for Multipath {
     ) -> Result<Arc<Self>> {
         let table =
             Table::parse(words).map_err(|refused| setup.fail(refused.reason, refused.error))?;
-        let map = setup.device_name();
-        for (given, word) in [
+        let ignored = [
             (table.hw_handler, "a hardware handler"),
             (table.features.pg_init_retries > 0, "pg_init_retries"),
             (
@@ -504,12 +516,12 @@ impl Target for Multipath {
                 "retain_attached_hw_handler",
             ),
             (table.repeat_count_ignored, "a repeat count above 1"),
-        ] {
-            if given {
-                pr_info!("{map}: {word} is without effect\n");
-            }
-        }
+        ];
         let this = Self::new(setup, table, queues)?;
+        let map = setup.device_name();
+        for (_, word) in ignored.iter().filter(|(given, _)| *given) {
+            pr_info!("{map}: {word} is without effect\n");
+        }
         setup.pass_flushes();
         setup.pass_discards();
         setup.pass_write_zeroes();
@@ -548,20 +560,28 @@ impl Target for Multipath {
         let Some(path) = this.groups.path(data.path) else {
             return bio.done(status);
         };
+        data.error = status;
         let verdict = verdict(status);
         let fails = match verdict {
             Verdict::Done | Verdict::Return => return bio.done(status),
             Verdict::RetryLater => false,
-            Verdict::RetryElsewhere => path.state.note_soft_error(),
+            // A disk that is being removed ends what it still gets with IOERR.
+            Verdict::RetryElsewhere => {
+                path.state.note_soft_error() || {
+                    let device = bio.info().device(path.device);
+                    !device.is_some_and(|device| device.bdev().is_live())
+                }
+            }
             Verdict::FailPath => true,
         };
-        data.error = status;
+        let data = bio.data_mut();
         if fails {
+            data.retries = data.retries.saturating_add(1);
             Self::fail_path(this, bio.info(), path, FailReason::Io);
-        } else if data.retries >= MAX_RETRIES {
-            return bio.done(status);
+        } else if data.soft_retries < MAX_SOFT_RETRIES {
+            data.soft_retries += 1;
         } else {
-            data.retries += 1;
+            return bio.done(status);
         }
         let retry = match verdict {
             Verdict::RetryLater => Retry::Later,
@@ -581,13 +601,9 @@ impl Target for Multipath {
     }
 
     fn postsuspend(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
-        // What was to come is done now: afterwards nothing of the map runs.
-        if let Some(this) = cancel_sync::<REQUEUE, _, _>(&*this) {
-            this.resubmit();
-        }
-        if let Some(this) = cancel_sync::<EVENT, _, _>(&*this) {
-            this.events.raise();
-        }
+        // Afterwards nothing of the map runs.
+        flush::<REQUEUE, _>(&*this);
+        flush::<EVENT, _>(&*this);
     }
 
     fn resume(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
@@ -604,7 +620,7 @@ impl Target for Multipath {
             let state = this.state.lock();
             status::View {
                 features: &this.features,
-                queue_if_no_path: state.queue_if_no_path,
+                queue_if_no_path: state.may_park(),
                 has_chosen: state.switch.has_chosen(),
                 group: this.groups.shown(&state.switch),
             }

@@ -197,6 +197,13 @@ impl<P: Member> Groups<P> {
         self.select(self.groups.get(index)?)
     }
 
+    /// As [`Self::pick`], and a path of which `wanted` is true if the group has such a one.
+    pub(crate) fn pick_if(&self, wanted: impl Fn(&P) -> bool) -> Option<&P> {
+        let index = (self.current.load(Relaxed) as usize).wrapping_sub(1);
+        let group = self.groups.get(index)?;
+        group.selector.select_if(self.members(group), wanted)
+    }
+
     /// A path, of another group if the current one has none. Any context.
     ///
     /// `None` if no path is usable, and none becomes so while the lock of `switch` is held.
@@ -340,6 +347,24 @@ mod tests {
         let mut switch = Switch::new(9, &groups);
         assert_eq!(groups.shown(&switch), 1);
         assert_eq!(chosen(&groups, &mut switch), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn another_path_is_one_of_the_same_group() -> Result {
+        let groups = groups(2)?;
+        let mut switch = Switch::new(1, &groups);
+        assert!(groups.pick_if(|_| true).is_none());
+        groups.choose(&mut switch);
+        let number = |avoid| groups.pick_if(|path| path.0 != avoid).map(|path| path.0);
+        for _ in 0..10 {
+            assert_eq!(number(0), Some(1));
+            assert_eq!(number(1), Some(0));
+        }
+        groups.paths()[1].1.fail(FailReason::Io);
+        assert_eq!(number(0), Some(0));
+        groups.paths()[0].1.fail(FailReason::Io);
+        assert_eq!(number(0), None);
         Ok(())
     }
 

@@ -417,11 +417,6 @@ impl<T: Target> KeptBio<T> {
         self.0.info()
     }
 
-    /// Whether the submitter would rather have [`BlkStatus::AGAIN`] than wait.
-    pub(crate) fn is_nowait(&self) -> bool {
-        self.0.is_nowait()
-    }
-
     fn into_inner(self) -> Owned<T> {
         // SAFETY: `self` is not used or dropped again.
         unsafe { core::ptr::read(&ManuallyDrop::new(self).0) }
