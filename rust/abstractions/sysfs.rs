@@ -70,6 +70,7 @@ pub(crate) struct Attribute<T: 'static> {
     name: &'static CStr,
     show: Option<Show<T>>,
     store: Option<Store<T>>,
+    #[cfg_attr(not(CONFIG_DEBUG_LOCK_ALLOC), allow(dead_code))]
     key: Opaque<bindings::lock_class_key>,
 }
 
