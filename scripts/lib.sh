@@ -48,7 +48,7 @@ with_progress() {
 find_rustc() {
 	local r
 	for r in ${RUSTC:-/usr/bin/rustc rustc}; do
-		r=$(command -v "$r" 2>/dev/null) || continue
+		r=$(type -P "$r") || continue
 		[ -f "$("$r" --print sysroot)/lib/rustlib/src/rust/library/core/src/lib.rs" ] || continue
 		printf '%s\n' "$r"
 		return 0
@@ -76,7 +76,7 @@ find_llvm() {
 find_bindgen() {
 	local b v
 	for b in ${BINDGEN:-"$CACHE/tools/bin/bindgen" bindgen}; do
-		b=$(command -v "$b" 2>/dev/null) || continue
+		b=$(type -P "$b") || continue
 		v=$("$b" --version 2>/dev/null | awk '{print $2}')
 		[ "$(printf '%s\n0.71.1\n' "$v" | sort -V | head -n 1)" = 0.71.1 ] || continue
 		printf '%s\n' "$b"
@@ -116,7 +116,7 @@ use_toolchain_of() {
 	[ -f "$kdir/rust/libkernel.rmeta" ] || die "$kdir has no rust/libkernel.rmeta: build that kernel first, or prepare it for modules"
 	want=$(kconfig_text "$kdir" CONFIG_RUSTC_VERSION_TEXT)
 	for r in ${RUSTC:-/usr/bin/rustc rustc}; do
-		r=$(command -v "$r" 2>/dev/null) || continue
+		r=$(type -P "$r") || continue
 		if [ -z "$want" ] || [ "$("$r" --version)" = "$want" ]; then found=$r; break; fi
 	done
 	[ -n "$found" ] || die "the kernel in $kdir was built with '$want'; set RUSTC= to that one"

@@ -99,7 +99,7 @@ private_apt() {
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
 	printf '%s\n' "$@" >"$dir/sources.list"
 	APT=(apt-get -o "Dir::Etc::sourcelist=$dir/sources.list" -o Dir::Etc::sourceparts=/dev/null
-	     -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root
+	     -o "Dir::State::lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any
 	     -o APT::Update::Post-Invoke::= -o APT::Update::Post-Invoke-Success::=)
 }
 
@@ -152,7 +152,7 @@ install_packages() {
 	fi
 }
 
-packages() {
+get_packages() {
 	command -v dpkg-query >/dev/null || { not_debian; return; }
 	list_packages
 	(( ${#WANTED[@]} )) || return 0
@@ -178,7 +178,7 @@ not_debian() {
 
 # --- The tools in the cache --------------------------------------------------------------------------------------------
 
-rust() {
+get_rust() {
 	local r v
 	r=$(find_rustc) || {
 		r=$(command -v "${RUSTC:-rustc}") || die "there is no rustc"
@@ -193,7 +193,7 @@ cargo_bindgen() {
 	cargo install --locked --root "$CACHE/tools" "bindgen-cli@$BINDGEN_CLI"
 }
 
-bindgen() {
+get_bindgen() {
 	! find_bindgen >/dev/null || return 0
 	cargo --version >/dev/null 2>&1 || die "no bindgen 0.71.1 or newer, and no cargo to build one"
 	with_progress "building bindgen $BINDGEN_CLI (about a minute)" "$CACHE/log/bindgen.log" cargo_bindgen
@@ -208,7 +208,7 @@ make_venv() {
 		printf '%s\n' "$VIRTME_NG $DOCUTILS" >"$CACHE/venv/.complete"
 }
 
-venv() {
+get_venv() {
 	[ "$(cat "$CACHE/venv/.complete" 2>/dev/null)" != "$VIRTME_NG $DOCUTILS" ] || return 0
 	with_progress "virtme-ng $VIRTME_NG in a Python environment" "$CACHE/log/venv.log" make_venv
 }
@@ -238,7 +238,7 @@ fetch_source() {
 	mv "$tmp/linux" "$CACHE/src/linux-$v" && rm -rf "$tmp" "$CACHE/apt/linux"
 }
 
-source_tree() {
+get_source_tree() {
 	if [ -n "${LINUX_SRC:-}" ]; then
 		find_source >/dev/null || die "LINUX_SRC=$LINUX_SRC is not a kernel tree with Rust in it"
 		return
@@ -249,8 +249,8 @@ source_tree() {
 	with_progress "fetching the source of Linux 7.2" "$CACHE/log/source.log" fetch_source
 }
 
-packages
-rust
-venv
-[ -n "${KDIR:-}" ] || source_tree
-bindgen
+get_packages
+get_rust
+get_venv
+[ -n "${KDIR:-}" ] || get_source_tree
+get_bindgen
