@@ -238,16 +238,13 @@ pub(crate) trait Target: Send + Sync + Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Handles a message of at least one word. What is written to `reply` goes back to the sender.
+    /// Handles a message of at least one word.
+    ///
+    /// There is no reply: dm core's buffer for it is where the words are.
     ///
     /// May sleep, but must not wait for memory that I/O has to free (`GFP_NOIO`): a message may be
     /// what makes I/O go on. May run while the device is suspended, see [`TargetInfo::suspended`].
-    fn message(
-        _this: ArcBorrow<'_, Self>,
-        _ti: &TargetInfo,
-        _words: &[Arg<'_>],
-        _reply: &mut StatusWriter<'_>,
-    ) -> Result {
+    fn message(_this: ArcBorrow<'_, Self>, _ti: &TargetInfo, _words: &[Arg<'_>]) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

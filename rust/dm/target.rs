@@ -629,12 +629,7 @@ impl Target for Multipath {
         status::write(out, kind, target, &view, &this.groups);
     }
 
-    fn message(
-        this: ArcBorrow<'_, Self>,
-        info: &TargetInfo,
-        words: &[Arg<'_>],
-        _reply: &mut StatusWriter<'_>,
-    ) -> Result {
+    fn message(this: ArcBorrow<'_, Self>, info: &TargetInfo, words: &[Arg<'_>]) -> Result {
         if info.suspended() {
             return Err(EBUSY);
         }

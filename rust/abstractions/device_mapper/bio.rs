@@ -80,16 +80,22 @@ impl Record {
     /// # Safety
     ///
     /// `bio` must be the clone of which the record was made; it belongs to the caller.
-    unsafe fn restore(&self, bio: *mut bindings::bio) {
-        // A polling task may still look at the clone; it stops at a cookie that is none.
+    unsafe fn restore(&mut self, bio: *mut bindings::bio) {
+        // Nobody polls for it when it is sent again. (`set_device` takes the flags from here.)
+        self.opf &= !bindings::RMPATH_REQ_POLLED;
+        // A polling task may still look at the clone: it must not take it for one of dm core's
+        // once it has its device again, and stops at a cookie that is none.
         // SAFETY: The caller promises that it is ours to write.
+        let opf = unsafe { core::ptr::addr_of_mut!((*bio).bi_opf) };
+        // SAFETY: As above.
+        unsafe { opf.write_volatile(self.opf) };
+        // SAFETY: As above.
         let cookie = unsafe { core::ptr::addr_of_mut!((*bio).__bindgen_anon_1.bi_cookie) };
         // SAFETY: As above.
         unsafe { cookie.write_volatile(bindings::BLK_QC_T_NONE as u32) };
         // SAFETY: As above, for all of these.
         unsafe {
             (*bio).bi_bdev = self.bdev;
-            (*bio).bi_opf = self.opf & !bindings::RMPATH_REQ_POLLED;
             (*bio).bi_flags = self.flags;
             (*bio).__bi_remaining.counter = self.remaining;
             (*bio).bi_iter = self.iter;
@@ -380,10 +386,13 @@ impl<'a, T: Target> FailedBio<'a, T> {
     }
 
     /// Keeps it, to be submitted again later.
-    pub(crate) fn keep(self) -> (KeptBio<T>, Ended<'a>) {
+    pub(crate) fn keep(mut self) -> (KeptBio<T>, Ended<'a>) {
         self.info().common().note_kept();
+        let bio = self.0.bio.as_ptr();
+        // SAFETY: By the type invariant it is initialised, and nobody else's.
+        let record = unsafe { &mut self.0.per_bio.as_mut().record };
         // SAFETY: It is the clone of which the record was made, and ours to write.
-        unsafe { self.0.per_bio().record.restore(self.0.bio.as_ptr()) };
+        unsafe { record.restore(bio) };
         // INVARIANT: It is in the state in which it came.
         let kept = KeptBio(self.0);
         let ended = Ended {
@@ -507,7 +516,7 @@ mod tests {
     fn restoring_undoes_what_devices_do() -> Result {
         let mut bio = clone()?;
         // SAFETY: It is ours, and nobody else knows of it.
-        let record = unsafe { Record::new(&mut *bio) };
+        let mut record = unsafe { Record::new(&mut *bio) };
         use_up(&mut bio);
         // SAFETY: As above.
         unsafe { record.restore(&mut *bio) };
@@ -527,6 +536,8 @@ mod tests {
         // SAFETY: Both fields of the union are integers.
         let cookie = unsafe { bio.__bindgen_anon_1.bi_cookie };
         assert_eq!(cookie, bindings::BLK_QC_T_NONE as u32);
+        // Nor when it is sent again.
+        assert_eq!(record.opf & bindings::RMPATH_REQ_POLLED, 0);
         Ok(())
     }
 
@@ -541,7 +552,7 @@ mod tests {
         // SAFETY: It is large enough, and ours.
         unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 64 };
         // SAFETY: It is ours, and nobody else knows of it.
-        let record = unsafe { Record::new(&mut *bio) };
+        let mut record = unsafe { Record::new(&mut *bio) };
         use_up(&mut bio);
         // SAFETY: As above.
         unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 8 };

@@ -352,20 +352,15 @@ impl<T: Target> VTable<T> {
         ti: *mut bindings::dm_target,
         argc: c_uint,
         argv: *mut *mut c_char,
-        result: *mut c_char,
-        maxlen: c_uint,
+        _result: *mut c_char,
+        _maxlen: c_uint,
     ) -> c_int {
-        // SAFETY: dm core gives us a buffer of that size.
-        let mut reply = unsafe { StatusWriter::new(result, maxlen as usize) };
         // SAFETY: dm core gives us as many strings, which it frees after the call.
         let words = unsafe { Arg::slice(argc, argv) };
         // SAFETY: dm core calls this for a target of a table that it keeps for the call.
         let (target, info) = unsafe { Self::both(ti) };
-        from_result(|| {
-            T::message(target, info, words, &mut reply)?;
-            // 1 says that there is a reply.
-            Ok(c_int::from(reply.used() > 0))
-        })
+        // 0 says that there is no reply.
+        from_result(|| T::message(target, info, words).map(|()| 0))
     }
 
     /// # Safety
