@@ -60,7 +60,8 @@ pub(crate) use self::{
         FailedBio,
         KeptBio,
         MapBio,
-        Mapped, //
+        Mapped,
+        SucceededBio, //
     },
     info::{
         devt_from_path,
@@ -191,7 +192,7 @@ pub(crate) trait Target: Send + Sync + Sized + 'static {
     fn map<'a>(this: ArcBorrow<'_, Self>, bio: MapBio<'a, Self>) -> Mapped<'a>;
 
     /// A clone that was mapped or submitted has succeeded. Any context.
-    fn succeeded(_this: ArcBorrow<'_, Self>, _data: &Self::BioData) {
+    fn succeeded(_this: ArcBorrow<'_, Self>, _bio: SucceededBio<'_, Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

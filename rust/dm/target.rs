@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     abstractions::{
+        atomic::LoadOnce,
         bio::{
             list::BioList,
             status::BlkStatus, //
@@ -44,6 +45,7 @@ use crate::{
             Setup,
             StatusKind,
             StatusWriter,
+            SucceededBio,
             TableEvents,
             Target,
             TargetInfo, //
@@ -82,6 +84,10 @@ use kernel::{
     impl_has_delayed_work, new_delayed_work, new_work,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Full, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -194,6 +200,9 @@ pub(crate) struct Multipath {
     groups: Groups<KBox<Path>>,
     #[pin]
     state: SpinLockIrq<State>,
+    /// Whether a path may have had a soft error since it last worked: only then is there something
+    /// to note when a clone succeeds.
+    suspects: Atomic<u32>,
     queues: Arc<Queues>,
     events: Arc<TableEvents>,
     #[pin]
@@ -292,6 +301,7 @@ impl Multipath {
                 features: table.features,
                 groups,
                 state <- new_spinlock_irq!(state, "rmpath_dm_state"),
+                suspects: Atomic::new(0),
                 queues: queues.into(),
                 events: setup.events().clone(),
                 requeue <- new_work!("rmpath_dm_requeue"),
@@ -435,12 +445,31 @@ impl Multipath {
         let mut paths = self
             .groups
             .paths()
-            .iter()
             .filter(|path| path.devt == devt)
             .peekable();
         paths.peek().ok_or(EINVAL)?;
         paths.for_each(|path| action(path));
         Ok(())
+    }
+
+    /// Notes an error that may or may not be the path's fault. Returns whether it is one too many.
+    fn suspect(&self, path: &Path) -> bool {
+        let fails = path.state.note_soft_error();
+        self.suspects.xchg(1, Full);
+        fails
+    }
+
+    /// A clone has succeeded while a path is under suspicion: the one it came by is not any more.
+    #[cold]
+    fn clear(&self, data: Option<&BioData>) {
+        if let Some(path) = data.and_then(|data| self.groups.path(data.path)) {
+            path.state.note_success();
+        }
+        // Who notes an error meanwhile does so before he sets this: one of us sees the other.
+        self.suspects.xchg(0, Full);
+        if self.groups.paths().any(|path| path.state.is_suspect()) {
+            self.suspects.xchg(1, Full);
+        }
     }
 
     /// Keeps a failed clone to try it again, or lets it end with the error it has.
@@ -545,9 +574,9 @@ impl Target for Multipath {
     }
 
     #[inline]
-    fn succeeded(this: ArcBorrow<'_, Self>, data: &BioData) {
-        if let Some(path) = this.groups.path(data.path) {
-            path.state.note_success();
+    fn succeeded(this: ArcBorrow<'_, Self>, bio: SucceededBio<'_, Self>) {
+        if this.suspects.load_once() != 0 {
+            this.clear(bio.data());
         }
     }
 
@@ -567,7 +596,7 @@ impl Target for Multipath {
             Verdict::RetryLater => false,
             // A disk that is being removed ends what it still gets with IOERR.
             Verdict::RetryElsewhere => {
-                path.state.note_soft_error() || {
+                this.suspect(path) || {
                     let device = bio.info().device(path.device);
                     !device.is_some_and(|device| device.bdev().is_live())
                 }

@@ -30,7 +30,8 @@ use core::{
     mem::{
         align_of,
         size_of,
-        ManuallyDrop, //
+        ManuallyDrop,
+        MaybeUninit, //
     },
     ptr::NonNull, //
 };
@@ -48,13 +49,15 @@ struct Record {
     iter: bindings::bvec_iter,
     end_io: bindings::bio_end_io_t,
     #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-    integrity: Option<(
-        NonNull<bindings::bio_integrity_payload>,
-        bindings::bvec_iter,
-    )>,
+    integrity: *mut bindings::bio_integrity_payload,
+    /// Initialised by [`Record::note_integrity`] if `integrity` is not null.
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    integrity_iter: MaybeUninit<bindings::bvec_iter>,
 }
 
 impl Record {
+    /// All but the place in the integrity data; [`Record::note_integrity`] must follow.
+    ///
     /// # Safety
     ///
     /// `bio` must be a valid clone that belongs to the caller.
@@ -71,15 +74,32 @@ impl Record {
             iter: bio.bi_iter,
             end_io: bio.bi_end_io,
             #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-            // SAFETY: If it has an integrity payload, that is valid as long as the clone is.
-            integrity: NonNull::new(bio.bi_integrity)
-                .map(|bip| (bip, unsafe { *bindings::rmpath_bip_iter(bip.as_ptr()) })),
+            integrity: bio.bi_integrity,
+            #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+            integrity_iter: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Notes the place in the integrity data, in a record that is where it belongs: otherwise the
+    /// compiler carries the room for it there by way of the stack, needed or not.
+    ///
+    /// # Safety
+    ///
+    /// The clone of which the record was made must belong to the caller.
+    #[inline]
+    unsafe fn note_integrity(&mut self) {
+        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+        if !self.integrity.is_null() {
+            // SAFETY: The payload of a clone is valid as long as the clone is.
+            let iter = unsafe { *bindings::rmpath_bip_iter(self.integrity) };
+            self.integrity_iter.write(iter);
         }
     }
 
     /// # Safety
     ///
-    /// `bio` must be the clone of which the record was made; it belongs to the caller.
+    /// `bio` must be the clone of which the record was made; it belongs to the caller. The record
+    /// is complete.
     unsafe fn restore(&self, bio: *mut bindings::bio) {
         // A polling task may still look at the clone; it stops at a cookie that is none.
         // SAFETY: The caller promises that it is ours to write.
@@ -97,15 +117,15 @@ impl Record {
             (*bio).bi_status = BlkStatus::OK.as_raw();
         }
         #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-        match self.integrity {
-            Some((bip, iter)) => {
-                // SAFETY: As above.
-                unsafe { (*bio).bi_integrity = bip.as_ptr() };
-                // SAFETY: A payload that came with the clone goes with it.
-                unsafe { *bindings::rmpath_bip_iter(bip.as_ptr()) = iter };
-            }
+        {
             // SAFETY: As above.
-            None => unsafe { (*bio).bi_integrity = core::ptr::null_mut() },
+            unsafe { (*bio).bi_integrity = self.integrity };
+            if !self.integrity.is_null() {
+                // SAFETY: The caller promises that the record is complete.
+                let iter = unsafe { self.integrity_iter.assume_init() };
+                // SAFETY: A payload that came with the clone goes with it.
+                unsafe { *bindings::rmpath_bip_iter(self.integrity) = iter };
+            }
         }
     }
 }
@@ -116,7 +136,7 @@ pub(super) struct PerBio<D> {
     record: Record,
     /// Whether we have ended the clone ourselves: then its end is not the target's business.
     pub(super) ended: bool,
-    pub(super) data: D,
+    data: D,
 }
 
 impl<D> PerBio<D> {
@@ -189,7 +209,7 @@ impl<T: Target> Owned<T> {
         let opf = self.per_bio().record.opf | bindings::RMPATH_REQ_FAILFAST_TRANSPORT;
         // SAFETY: By the type invariant it is ours to write. The device stays open as long as the
         // clone has not ended.
-        unsafe { bindings::rmpath_bio_set_dev(self.bio.as_ptr(), bdev) };
+        unsafe { set_dev(self.bio.as_ptr(), bdev) };
         // SAFETY: As above.
         unsafe { (*self.bio.as_ptr()).bi_opf = opf };
         Ok(())
@@ -210,6 +230,47 @@ impl<T: Target> Owned<T> {
     fn give_back(self) {
         // SAFETY: By the type invariant it is initialised; nobody looks at it again.
         unsafe { core::ptr::drop_in_place(self.per_bio.as_ptr()) };
+    }
+}
+
+/// Follows `bio_set_dev()`; inline, because it is done for each I/O.
+///
+/// # Safety
+///
+/// `bio` must be the caller's to write, `bdev` a device that is open.
+#[inline]
+unsafe fn set_dev(bio: *mut bindings::bio, bdev: *mut bindings::block_device) {
+    // SAFETY: The caller promises that nobody else writes to it.
+    let fields = unsafe { &mut *bio };
+    fields.bi_flags &= !(1 << bindings::BIO_REMAPPED);
+    if fields.bi_bdev != bdev {
+        fields.bi_flags &= !(1 << bindings::BIO_BPS_THROTTLED);
+    }
+    fields.bi_bdev = bdev;
+    // SAFETY: The caller promises that it is valid, and it has a device.
+    #[cfg(CONFIG_BLK_CGROUP)]
+    unsafe {
+        bindings::bio_associate_blkg(bio)
+    };
+}
+
+/// A clone in [`Target::succeeded`].
+pub(crate) struct SucceededBio<'a, T: Target>(&'a *mut bindings::bio, PhantomData<T>);
+
+impl<'a, T: Target> SucceededBio<'a, T> {
+    /// # Safety
+    ///
+    /// `bio` must be a clone that dm core gives to `end_io` of a target of type `T`.
+    #[inline]
+    pub(super) unsafe fn new(bio: &'a *mut bindings::bio) -> Self {
+        Self(bio, PhantomData)
+    }
+
+    /// The target's data; `None` if the target has ended the clone itself.
+    pub(crate) fn data(&self) -> Option<&T::BioData> {
+        // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
+        let per_bio = unsafe { &*PerBio::<T::BioData>::of(*self.0) };
+        (!per_bio.ended).then_some(&per_bio.data)
     }
 }
 
@@ -249,6 +310,10 @@ impl<'a, T: Target> MapBio<'a, T> {
         // SAFETY: dm core has set apart so many bytes, and aligned them; what is there is left over
         // from another clone.
         unsafe { per_bio.write(value) };
+        // SAFETY: It has just been written, and is nobody else's.
+        let record = unsafe { &mut (*per_bio).record };
+        // SAFETY: The clone is given to us.
+        unsafe { record.note_integrity() };
         // SAFETY: It has just been written to.
         let per_bio = unsafe { NonNull::new_unchecked(per_bio) };
         // INVARIANT: The data was just initialised, and the caller promises the rest.
@@ -307,7 +372,7 @@ impl<'a, T: Target> MapBio<'a, T> {
         self.info().common().note_kept();
         // So that it is accounted to the task that submits it, not to the worker that goes on.
         // SAFETY: By the type invariant the clone is ours to write; the device is the mapped one.
-        unsafe { bindings::rmpath_bio_set_dev(self.0.bio.as_ptr(), self.0.per_bio().record.bdev) };
+        unsafe { set_dev(self.0.bio.as_ptr(), self.0.per_bio().record.bdev) };
         // INVARIANT: It is in the state in which it came.
         let kept = KeptBio(self.0);
         (kept, Mapped(bindings::DM_MAPIO_SUBMITTED, PhantomData))
@@ -541,7 +606,9 @@ mod tests {
         // SAFETY: It is large enough, and ours.
         unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 64 };
         // SAFETY: It is ours, and nobody else knows of it.
-        let record = unsafe { Record::new(&mut *bio) };
+        let mut record = unsafe { Record::new(&mut *bio) };
+        // SAFETY: As above.
+        unsafe { record.note_integrity() };
         use_up(&mut bio);
         // SAFETY: As above.
         unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 8 };
