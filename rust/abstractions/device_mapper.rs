@@ -50,6 +50,7 @@
 
 mod bio;
 mod info;
+mod record;
 mod setup;
 mod status;
 mod vtable;

@@ -131,7 +131,12 @@ impl<P: Member> Groups<P> {
 
     /// The path with this number.
     pub(crate) fn path(&self, number: usize) -> Option<&P> {
-        self.paths().nth(number)
+        let mut index = number;
+        self.groups.iter().find_map(|group| {
+            let path = group.paths.get(index);
+            index = index.wrapping_sub(group.paths.len());
+            path
+        })
     }
 
     /// How many paths are usable.
@@ -340,6 +345,9 @@ mod tests {
         let groups = groups(2)?;
         let mut switch = Switch::new(1, &groups);
         assert!(groups.pick_if(|_| true).is_none());
+        assert_eq!(groups.path(3).map(|path| path.0), Some(3));
+        assert!(groups.path(4).is_none());
+        assert!(groups.path(usize::MAX).is_none());
         groups.choose(&mut switch);
         let number = |avoid| groups.pick_if(|path| path.0 != avoid).map(|path| path.0);
         for _ in 0..10 {
