@@ -112,7 +112,7 @@ else
 	echo "the rmpath target refuses the table"
 fi
 
-# head WWID POLICY DISK...: into HEAD the disk over them.
+# head_over WWID POLICY DISK...: into HEAD the disk over them; fails if it does not have the policy.
 head_over() {
 	local wwid=$1 policy=$2 d
 	shift 2
@@ -122,7 +122,11 @@ head_over() {
 	for d in /sys/block/rmpath*; do
 		[ "$(cat "$d/rmpath/wwid")" != "$wwid" ] || HEAD=${d##*/}
 	done
-	echo "$policy" >"/sys/block/$HEAD/rmpath/iopolicy"
+	if ! echo "$policy" 2>/dev/null >"/sys/block/$HEAD/rmpath/iopolicy"; then
+		echo "rmpath head, $policy: this version does not have the policy"
+		head_gone
+		return 1
+	fi
 }
 head_gone() {
 	echo 1 >"/sys/block/$HEAD/rmpath/delete"
@@ -130,7 +134,7 @@ head_gone() {
 }
 if [ -e /sys/class/rmpath/add_path ]; then
 	for policy in numa round-robin queue-depth service-time; do
-		head_over bench "$policy" "${disks[@]}"
+		head_over bench "$policy" "${disks[@]}" || continue
 		row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
 		head_gone
 	done
@@ -199,9 +203,10 @@ for policy in numa round-robin; do
 	[ -e /sys/class/rmpath/add_path ] || continue
 	nvme_up N
 	nvme=(/dev/nvme[0-9]*n1)
-	head_over bench-nvme "$policy" "${nvme[@]}"
-	row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
-	head_gone
+	if head_over bench-nvme "$policy" "${nvme[@]}"; then
+		row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
+		head_gone
+	fi
 	nvme_down
 done
 rmmod rmpath

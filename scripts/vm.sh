@@ -109,7 +109,7 @@ elif ! kvm_works; then
 	args+=(--disable-kvm)
 	# A slow machine is not a hang, and need not measure how slow it is. The emulated CPU has five-level page tables,
 	# and KASAN then trips over an interrupt that comes while the boot CPU is being identified.
-	append=(no5lvl tsc=reliable no_timer_check lpj=4000000 rcupdate.rcu_cpu_stall_timeout=150 workqueue.watchdog_thresh=150 "${append[@]}")
+	append=(no5lvl no_timer_check lpj=4000000 rcupdate.rcu_cpu_stall_timeout=150 workqueue.watchdog_thresh=150 "${append[@]}")
 fi
 args+=(--cpus "$cpus")
 # The guest may cache what it reads from the root file system; else it would fetch each program again for each run.

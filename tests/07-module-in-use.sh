@@ -48,6 +48,7 @@ server g
 is "$(ask f "open /dev/$HEAD")" OK "a file is open on the disk"
 is "$(ask f "write 0 4096 1")" OK "and can be written"
 is "$(sysio "open $TMP/node ro")" OK "the disk opens through a node of our own"
+ask g mark >/dev/null # it runs by now
 tell g "opens $TMP/node 6"
 nap 1
 check "the disk is removed" remove_head "$HEAD"

@@ -13,19 +13,26 @@ check "a head to disturb" add_path "device=/dev/nba wwid=good"
 check "with a path" add_path "device=/dev/nbb wwid=good"
 HEAD=$(head_of good)
 
-# refused WANT FILE NAME CMD: the answer to CMD (of sysio.py) is WANT (a pattern), with one line that begins with the
-# file's name, and nothing has changed.
+# try CMD: carries it out by sysio.py, and sets got, log (number|lines of ours), before and after (snapshots).
+try() {
+	quick snapshot
+	before=$reply
+	quick mark
+	quick "$1"
+	got=$reply
+	quick "log rmpath: "
+	log=$reply
+	quick snapshot
+	after=$reply
+}
+# refused WANT FILE NAME CMD: the answer to CMD is WANT (a pattern), with one line that begins with the file's name, and
+# nothing has changed.
 refused() {
-	local want=$1 file=$2 name=$3 before got count
-	before=$(snapshot)
-	log_mark
-	got=$(ask sys "$4")
-	count=$(log_count)
-	if [[ $got =~ ^($want)$ ]] && [ "$(snapshot)" = "$before" ] && [ "$count" = 1 ] && log_has "rmpath: ${file##*/}: "; then
-		ok "${file##*/}: $name: $got"
+	try "$4"
+	if [[ $got =~ ^($1)$ && $log = "1|rmpath: ${2##*/}: "* && $after = "$before" ]]; then
+		ok "${2##*/}: $3: $got"
 	else
-		not_ok "${file##*/}: $name" "answer: $got (want $want)" "lines: $count (want 1)" "$(log_ours)" \
-			"before: $before" "after: $(snapshot)"
+		not_ok "${2##*/}: $3" "answer: $got (want $1)" "log: ${log//|/$'\n'}" "before: $before" "after:  $after"
 	fi
 }
 bad() { refused "$1" $CLASS/add_path "$2" "echo $CLASS/add_path $3"; }
@@ -142,16 +149,11 @@ is "$(paths "$HEAD")" "nba nbb" "the head has both its paths after all that"
 
 # quiet_refusal WANT FILE CMD: the attributes; a line in the log is not owed, two would be too many.
 quiet_refusal() {
-	local before got count
-	before=$(snapshot)
-	log_mark
-	got=$(ask sys "$3")
-	count=$(log_count)
-	if [[ $got =~ ^($1)$ ]] && [ "$(snapshot)" = "$before" ] && [ "$count" -le 1 ]; then
+	try "$3"
+	if [[ $got =~ ^($1)$ && ${log%%|*} -le 1 && $after = "$before" ]]; then
 		ok "${2#/sys/block/}: ${3:0:60}: $got"
 	else
-		not_ok "${2#/sys/block/}: ${3:0:60}" "answer: $got (want $1)" "lines: $count (at most 1)" "$(log_ours)" \
-			"before: $before" "after: $(snapshot)"
+		not_ok "${2#/sys/block/}: ${3:0:60}" "answer: $got (want $1)" "log: ${log//|/$'\n'}" "before: $before" "after:  $after"
 	fi
 }
 P=$(path_dir "$HEAD" nba)

@@ -30,7 +30,8 @@ status() { dmset status "$1" | sed "s/^0 $len $target //"; }
 letters() { status "$1" | grep -oE '\b[ADEF]\b' | tr -d '\n'; }
 letters_are() { [ "$(letters "$1")" = "$2" ]; }
 message() { dmset message rmt-a 0 "$@"; }
-# share N DISK...: N direct reads of the map; prints how many each of these disks got.
+# share N DISK...: N direct reads of the map; prints how many each of these disks got. Every CPU may take turns of its
+# own, so that two paths need not get the same.
 share() {
 	local disk i got=OK
 	declare -A was
@@ -84,16 +85,16 @@ taskset -pc 0 "${server_pid[m]}" >/dev/null
 is "$(ask m "open $(dm_node rmt-a)")" OK "it opens"
 is "$(ask m "write 0 1048576 1")" OK "and is written"
 for disk in "$a" "$b"; do is "$(sysio "open /dev/$disk" "verify 0 1048576 1")" OK "the data is on $disk"; done
-is "$(share 20 "$a" "$b")" "OK 10 10" "reads go round"
+like "$(share 20 "$a" "$b")" '^OK ([5-9]|1[0-5]) ([5-9]|1[0-5])$' "reads go round"
 is "$(letters rmt-a)" AAA "the group and both paths are active"
 events=$(dmset info -c --noheadings -o events rmt-a)
 check "fail_path by name" message fail_path "/dev/$a"
 is "$(letters rmt-a)" AFA "the path has failed"
-is "$(share 10 "$a" "$b")" "OK 0 10" "reads go to the other"
+like "$(share 10 "$a" "$b")" '^OK 0 10$' "reads go to the other"
 check "fail_path again changes nothing" message fail_path "/dev/$a"
 like "$(status rmt-a)" "$(devno "$a") F 1 $(devno "$b") A 0" "one failure is counted"
 check "reinstate_path by number" message reinstate_path "$(devno "$a")"
-is "$(share 10 "$a" "$b")" "OK 5 5" "reads go round again"
+like "$(share 10 "$a" "$b")" '^OK [2-8] [2-8]$' "reads go round again"
 like "$(status rmt-a)" "$(devno "$a") A 1 $(devno "$b") A 0" "the failure stays counted"
 more_events() { [ "$(dmset info -c --noheadings -o events rmt-a)" -ge $((events + 2)) ]; }
 eventually 30 "both were events" more_events
@@ -133,24 +134,24 @@ is "$(sysio "open /dev/$a excl")" OK "the paths are free"
 # Two groups.
 check "a map of two groups" dm_make rmt-a "0 $len $target $features 0 2 1 $(group "$a" "$b") $(group "$c" "$d")"
 ask m "open $(dm_node rmt-a)" >/dev/null
-is "$(share 12 "$a" "$b" "$c" "$d")" "OK 6 6 0 0" "I/O uses the first group"
+like "$(share 12 "$a" "$b" "$c" "$d")" '^OK [3-9] [3-9] 0 0$' "I/O uses the first group"
 is "$(letters rmt-a)" AAAEAA "which is active, the other enabled"
 message fail_path "/dev/$a"
-is "$(share 12 "$a" "$b" "$c" "$d")" "OK 0 12 0 0" "and its last path"
+like "$(share 12 "$a" "$b" "$c" "$d")" '^OK 0 12 0 0$' "and its last path"
 message fail_path "/dev/$b"
-is "$(share 12 "$a" "$b" "$c" "$d")" "OK 0 0 6 6" "then the second group"
+like "$(share 12 "$a" "$b" "$c" "$d")" '^OK 0 0 [3-9] [3-9]$' "then the second group"
 is "$(letters rmt-a)" EFFAAA "which is active now"
 message reinstate_path "/dev/$a"
 message fail_path "/dev/$c"
 message fail_path "/dev/$d"
-is "$(share 12 "$a" "$b" "$c" "$d")" "OK 12 0 0 0" "then the first again"
+like "$(share 12 "$a" "$b" "$c" "$d")" '^OK 12 0 0 0$' "then the first again"
 is "$(letters rmt-a)" AAFEFF "which is active again"
 ask m close >/dev/null
 check "remove" dmset remove rmt-a
 check "a map whose initial group is the second" \
 	dm_make rmt-a "0 $len $target $features 0 2 2 $(group "$a" "$b") $(group "$c" "$d")"
 ask m "open $(dm_node rmt-a)" >/dev/null
-is "$(share 12 "$a" "$b" "$c" "$d")" "OK 0 0 6 6" "I/O begins there"
+like "$(share 12 "$a" "$b" "$c" "$d")" '^OK 0 0 [3-9] [3-9]$' "I/O begins there"
 ask m close >/dev/null
 check "remove" dmset remove rmt-a
 count_is 0 "no map, no reference"

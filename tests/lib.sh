@@ -151,6 +151,8 @@ tell() { printf '%s\n' "$2" >&"${server_in[$1]}"; }
 receive() {
 	IFS= read -r -t "${2:-$((120 * PATIENCE))}" -u "${server_out[$1]}" reply || reply=NOTHING
 }
+# quick CMD: the same by the server that every test has.
+quick() { tell sys "$1"; receive sys; }
 answer() { receive "$@"; echo "$reply"; }
 ask() { tell "$@"; receive "$1"; echo "$reply"; }
 
@@ -171,15 +173,11 @@ sysio_each() {
 	local cmd last
 	replies=()
 	for cmd; do
-		tell sys "$cmd"
-		receive sys
+		quick "$cmd"
 		replies+=("$reply")
 	done
 	last=$reply
-	if [[ $1 = open* ]]; then
-		tell sys close
-		receive sys
-	fi
+	[[ $1 != open* ]] || quick close
 	reply=$last
 }
 
@@ -196,8 +194,6 @@ log_ours() {
 	all=${all#*|}
 	[[ $all =~ ^[0-9]+$ ]] || printf '%s\n' "${all//|/$'\n'}"
 }
-log_count() { local all; all=$(ask sys "log rmpath: "); echo "${all%%|*}"; }
-log_has() { [[ $(ask sys "log rmpath: ") =~ $1 ]]; }
 # log_after TEXT: the log behind that line; all of it when the line has left the ring.
 log_after() { dmesg | awk -v mark="$1" '{ l[NR] = $0 } index($0, mark) { m = NR } END { while (m++ < NR) print l[m] }'; }
 

@@ -388,10 +388,10 @@ where
 /// As [`disarm`], and waits until the item does not run any more. May sleep.
 ///
 /// Not from `run` itself, and not under a lock that `run` takes: it would wait for ever. Nobody
-/// else may arm the item any more; `run` may, once.
+/// may arm the item any more, `run` included: what it arms with a delay is not seen.
 ///
-/// `cancel_delayed_work_sync()` would disable the item while it waits, and what `run` arms then
-/// is neither queued nor given back.
+/// `cancel_delayed_work_sync()` would disable the item while it waits, and what is armed then is
+/// neither queued nor given back.
 pub(crate) fn disarm_sync<const ID: u64, T, H: Holds>(object: &T) -> Option<Token<T, H>>
 where
     T: WorkItem<ID, Pointer = Token<T, H>> + HasDelayedWork<T, ID>,

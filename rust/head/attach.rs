@@ -278,10 +278,7 @@ impl Head {
         // Should anything fail, the path is closed, and so unlinked, while the disk is still there.
         // Nothing that removing the disk waits for may wait for a path, then.
         let undo = ScopeGuard::new(|| {
-            let mut inner = this.inner.lock();
-            inner.state = State::Dying;
-            this.update_gate(&inner);
-            drop(inner);
+            this.abandon();
             this.withdraw_all();
             Self::resubmit_all(this.as_arc_borrow());
         });
@@ -383,13 +380,13 @@ impl Head {
         let mut inner = this.inner.lock();
         inner.limits = Some(limits);
         inner.add(room, member);
-        let tokens = this.gained_path(&mut inner);
         let old = this.paths.replace(set);
+        let tokens = this.gained_path(&mut inner);
         drop(inner);
         drop(tokens);
         // What is parked is tried again only when everybody sees the path.
         drop(old);
-        Self::kick(this.as_arc_borrow());
+        Self::settled(this.as_arc_borrow());
         Self::joined(this, &handle);
         Ok(())
     }

@@ -59,12 +59,18 @@ struct Newcomer {
     tries: u32,
 }
 
+/// Those to look at, while somebody may arm the work item.
+struct Newcomers {
+    disks: KVec<Newcomer>,
+    closed: bool,
+}
+
 /// Looks at new disks.
 #[pin_data]
 pub(super) struct Discovery {
     shared: Arc<Shared>,
     #[pin]
-    newcomers: Mutex<KVec<Newcomer>>,
+    newcomers: Mutex<Newcomers>,
     #[pin]
     look: DelayedWork<Self, LOOK>,
     queue: Queue,
@@ -81,7 +87,13 @@ impl Discovery {
         Arc::pin_init(
             pin_init!(Self {
                 shared,
-                newcomers <- new_mutex!(KVec::new(), "rmpath_newcomers"),
+                newcomers <- new_mutex!(
+                    Newcomers {
+                        disks: KVec::new(),
+                        closed: false,
+                    },
+                    "rmpath_newcomers"
+                ),
                 look <- new_delayed_work!("rmpath_look"),
                 queue,
             }),
@@ -91,11 +103,17 @@ impl Discovery {
 
     fn note(this: ArcBorrow<'_, Self>, newcomer: Newcomer, delay: u32) {
         let dev = newcomer.dev;
-        if this.newcomers.lock().push(newcomer, GFP_KERNEL).is_err() {
+        // Armed under the lock, so that nothing is armed once this is closed.
+        let mut newcomers = this.newcomers.lock();
+        if newcomers.closed {
+            return;
+        }
+        if newcomers.disks.push(newcomer, GFP_KERNEL).is_err() {
             pr_warn!("out of memory: disk {} is not looked at\n", dev);
             return;
         }
         let token = Token::of(this.into());
+        // A token that comes back is not the last reference: the caller has one.
         drop(this.queue.arm::<LOOK, _, _>(token, msecs_to_jiffies(delay)));
     }
 
@@ -144,7 +162,7 @@ impl WorkItem<LOOK> for Discovery {
     fn run(token: Self::Pointer) {
         let _no_io = NoIo::enter();
         let this = token.object().as_arc_borrow();
-        let newcomers = core::mem::take(&mut *this.newcomers.lock());
+        let newcomers = core::mem::take(&mut this.newcomers.lock().disks);
         for Newcomer { dev, tries } in newcomers {
             if this.look_at(dev) && tries < TRIES {
                 let tries = tries + 1;
@@ -159,6 +177,7 @@ pub(super) struct Running(pub(super) Arc<Discovery>);
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.0.newcomers.lock().closed = true;
         // Its token holds no module reference, so it may be pending when the module exits.
         drop(disarm_sync::<LOOK, _, _>(&*self.0));
     }

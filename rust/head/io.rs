@@ -312,11 +312,8 @@ impl WorkItem<NO_PATH> for Head {
     fn run(token: Self::Pointer) {
         let head = token.object().as_arc_borrow();
         let mut inner = head.inner.lock();
-        let usable = inner
-            .members
-            .iter()
-            .any(|member| member.handle.state.is_usable());
-        if usable || inner.members.is_empty() {
+        let present = inner.members.iter().any(|member| member.open.is_some());
+        if inner.has_usable() || !present {
             // Whoever waits next arms it again.
             head.waiting.store(false, Relaxed);
             drop(inner);

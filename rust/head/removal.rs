@@ -64,6 +64,20 @@ impl Head {
     /// what is parked tried again. May sleep.
     pub(super) fn settle(this: ArcBorrow<'_, Self>) {
         rcu::synchronize();
+        Self::settled(this);
+    }
+
+    /// The rest of [`Head::settle`], for those who have waited for a grace period themselves.
+    pub(super) fn settled(this: ArcBorrow<'_, Self>) {
+        let mut inner = this.inner.lock();
+        // Who saw no path in time has armed the timer since it was stopped.
+        let superseded = if inner.has_usable() {
+            this.stop_waiting(&mut inner)
+        } else {
+            None
+        };
+        drop(inner);
+        drop(superseded);
         Self::kick(this);
     }
 
@@ -103,7 +117,7 @@ impl Head {
     pub(super) fn arm_no_path(this: ArcBorrow<'_, Self>) -> Superseded {
         let token = Self::pinned(&this.into());
         let delay = secs_to_jiffies(this.delay.load(Relaxed));
-        this.shared.removal.arm::<NO_PATH, _, _>(token, delay)
+        this.shared.detach.arm::<NO_PATH, _, _>(token, delay)
     }
 
     /// A path is usable again: I/O that comes to wait waits from then on.
@@ -194,11 +208,12 @@ impl Head {
         });
 
         this.bios.shut();
-        drop(cancel_sync::<REQUEUE, _, _>(&**this));
         drop(disarm_sync::<RETRY, _, _>(&**this));
         drop(disarm_sync::<NO_PATH, _, _>(&**this));
         drop(cancel_sync::<SCAN, _, _>(&**this));
         drop(cancel_sync::<DETACH, _, _>(&**this));
+        // Last: the others may queue it.
+        drop(cancel_sync::<REQUEUE, _, _>(&**this));
         // Only now may another head have the number, and with it the disk's name.
         drop(retired);
         pr_info!("rmpath{}: removed\n", this.id);
@@ -206,6 +221,13 @@ impl Head {
 }
 
 impl Inner {
+    /// Whether I/O can be sent by some member.
+    pub(super) fn has_usable(&self) -> bool {
+        self.members
+            .iter()
+            .any(|member| member.open.is_some() && member.handle.state.is_usable())
+    }
+
     /// How long the pending removal still has to wait. (A timer may expire early: the kernel's
     /// timer wheel ends somewhere.)
     fn remaining(&self) -> Option<Delta> {
