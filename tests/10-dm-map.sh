@@ -80,8 +80,6 @@ count_is 1 "a map is one reference"
 like "$(dmset deps -o devname rmt-a)" "^2 dependencies.*" "it has two dependencies"
 is "$(sysio "open /dev/$a excl")" EBUSY "which it claims"
 server m
-# Each CPU takes turns of its own.
-taskset -pc 0 "${server_pid[m]}" >/dev/null
 is "$(ask m "open $(dm_node rmt-a)")" OK "it opens"
 is "$(ask m "write 0 1048576 1")" OK "and is written"
 for disk in "$a" "$b"; do is "$(sysio "open /dev/$disk" "verify 0 1048576 1")" OK "the data is on $disk"; done
