@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub(crate) mod atomic;
 pub(crate) mod bio;
 pub(crate) mod block_device;
 pub(crate) mod class;

@@ -2,6 +2,7 @@
 
 //! The device-mapper front end: a target that takes dm-multipath's tables.
 
+mod io;
 mod message;
 mod status;
 mod table;

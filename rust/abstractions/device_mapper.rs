@@ -50,6 +50,7 @@
 
 mod bio;
 mod info;
+mod record;
 mod setup;
 mod status;
 mod vtable;
@@ -60,7 +61,8 @@ pub(crate) use self::{
         FailedBio,
         KeptBio,
         MapBio,
-        Mapped, //
+        Mapped,
+        SucceededBio, //
     },
     info::{
         devt_from_path,
@@ -191,7 +193,7 @@ pub(crate) trait Target: Send + Sync + Sized + 'static {
     fn map<'a>(this: ArcBorrow<'_, Self>, bio: MapBio<'a, Self>) -> Mapped<'a>;
 
     /// A clone that was mapped or submitted has succeeded. Any context.
-    fn succeeded(_this: ArcBorrow<'_, Self>, _data: &Self::BioData) {
+    fn succeeded(_this: ArcBorrow<'_, Self>, _bio: SucceededBio<'_, Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -69,7 +69,6 @@ static const u32 RMPATH_DM_IOCTL = DM_IOCTL;
 void dm_path_uevent(unsigned int event_type, struct dm_target *ti, const char *path,
 		    unsigned int nr_valid_paths);
 #endif
-void rmpath_bio_set_dev(struct bio *bio, struct block_device *bdev);
 struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip);
 
 /* gendisk.c */

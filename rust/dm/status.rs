@@ -259,7 +259,7 @@ mod tests {
             "2 0 0 0 2 2 E 0 2 0 8:0 A 0 8:16 A 0 A 0 1 0 259:3 A 0 "
         );
 
-        let last = &groups.paths()[2].1;
+        let last = &groups.path(2).ok_or(EINVAL)?.1;
         last.fail(FailReason::Io);
         last.reinstate();
         last.fail(FailReason::Io);
@@ -305,7 +305,7 @@ mod tests {
         let groups = groups()?;
         let mut switch = Switch::new(1, &groups);
         groups.choose(&mut switch);
-        groups.paths()[1].1.fail(FailReason::Admin);
+        groups.path(1).ok_or(EINVAL)?.1.fail(FailReason::Admin);
 
         let ima = shown(StatusKind::Ima, &Features::default(), &switch, &groups);
         assert_eq!(

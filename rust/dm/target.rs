@@ -10,6 +10,10 @@
 //! parked ones go afterwards.
 
 use super::{
+    io::{
+        BioData,
+        Kept, //
+    },
     message::Message,
     status::{
         self,
@@ -23,6 +27,7 @@ use super::{
 };
 use crate::{
     abstractions::{
+        atomic::LoadOnce,
         bio::{
             list::BioList,
             status::BlkStatus, //
@@ -37,13 +42,13 @@ use crate::{
             Ended,
             FailedBio,
             Ioctl,
-            KeptBio,
             MapBio,
             Mapped,
             PathEvent,
             Setup,
             StatusKind,
             StatusWriter,
+            SucceededBio,
             TableEvents,
             Target,
             TargetInfo, //
@@ -61,10 +66,6 @@ use crate::{
         },
     },
     mpath::{
-        error::{
-            verdict,
-            Verdict, //
-        },
         group::{
             Builder,
             Groups,
@@ -82,12 +83,9 @@ use kernel::{
     impl_has_delayed_work, new_delayed_work, new_work,
     prelude::*,
     sync::{
+        atomic::Atomic,
         Arc,
         ArcBorrow, //
-    },
-    time::{
-        msecs_to_jiffies,
-        Msecs, //
     },
     workqueue::{
         DelayedWork,
@@ -96,29 +94,20 @@ use kernel::{
     },
 };
 
-/// How often a bio is tried again after errors that do not fail a path.
-const MAX_SOFT_RETRIES: u8 = 3;
-
-/// How often a bio is tried again after paths have failed, unless I/O is to wait for a path anyway.
-const MAX_RETRIES: u8 = 32;
-
-/// How long a bio waits that was refused for want of resources, in milliseconds.
-const RETRY_DELAY: Msecs = 100;
-
 /// Works of a map.
 const REQUEUE: u64 = 0;
-const RETRY: u64 = 1;
+pub(super) const RETRY: u64 = 1;
 const EVENT: u64 = 2;
 
 /// A path of a map.
-struct Path {
+pub(super) struct Path {
     /// Among all paths of the map.
-    number: usize,
-    device: DeviceId,
+    pub(super) number: usize,
+    pub(super) device: DeviceId,
     devt: DevT,
     name: DeviceName,
     repeat_count: u32,
-    state: PathState,
+    pub(super) state: PathState,
 }
 
 impl HasState for Path {
@@ -138,51 +127,22 @@ impl PathStatus for Path {
     }
 }
 
-/// The number of no path.
-const NO_PATH: usize = usize::MAX;
-
-/// What is kept with each clone.
-pub(crate) struct BioData {
-    /// The path that it was sent to last, or [`NO_PATH`].
-    path: usize,
-    /// How often it was tried again after a path had failed.
-    retries: u8,
-    /// How often it was tried again after another error.
-    soft_retries: u8,
-    /// What it ends with if there is no path for it any more.
-    error: BlkStatus,
-}
-
-impl Default for BioData {
-    #[inline]
-    fn default() -> Self {
-        Self {
-            path: NO_PATH,
-            retries: 0,
-            soft_retries: 0,
-            error: BlkStatus::IOERR,
-        }
-    }
-}
-
-type Kept = KeptBio<Multipath>;
-
 /// What changes in a map.
-struct State {
-    switch: Switch,
+pub(super) struct State {
+    pub(super) switch: Switch,
     /// Keep I/O when there is no path, as configured.
     queue_if_no_path: bool,
     /// A suspend is under way or done: it would wait for I/O that is kept.
-    suspended: bool,
+    pub(super) suspended: bool,
     /// Clones without a path, or on their way to another one.
-    parked: BioList<Kept>,
+    pub(super) parked: BioList<Kept>,
     /// Clones that wait for resources.
-    delayed: BioList<Kept>,
+    pub(super) delayed: BioList<Kept>,
 }
 
 impl State {
     /// Whether a clone without a path may wait for one.
-    fn may_park(&self) -> bool {
+    pub(super) fn may_park(&self) -> bool {
         self.queue_if_no_path && !self.suspended
     }
 }
@@ -191,10 +151,13 @@ impl State {
 #[pin_data]
 pub(crate) struct Multipath {
     features: Features,
-    groups: Groups<KBox<Path>>,
+    pub(super) groups: Groups<KBox<Path>>,
     #[pin]
-    state: SpinLockIrq<State>,
-    queues: Arc<Queues>,
+    pub(super) state: SpinLockIrq<State>,
+    /// Whether a path may have had a soft error since it last worked: only then is there something
+    /// to note when a clone succeeds.
+    pub(super) suspects: Atomic<u32>,
+    pub(super) queues: Arc<Queues>,
     events: Arc<TableEvents>,
     #[pin]
     requeue: Work<Self, REQUEUE>,
@@ -235,15 +198,6 @@ impl WorkItem<EVENT> for Multipath {
     fn run(this: Self::Pointer) {
         this.events.raise();
     }
-}
-
-/// What a failed clone waits for.
-#[derive(Clone, Copy, PartialEq)]
-enum Retry {
-    /// A path.
-    Now,
-    /// Resources.
-    Later,
 }
 
 impl Multipath {
@@ -292,6 +246,7 @@ impl Multipath {
                 features: table.features,
                 groups,
                 state <- new_spinlock_irq!(state, "rmpath_dm_state"),
+                suspects: Atomic::new(0),
                 queues: queues.into(),
                 events: setup.events().clone(),
                 requeue <- new_work!("rmpath_dm_requeue"),
@@ -303,7 +258,7 @@ impl Multipath {
     }
 
     /// Lets the parked clones go, wherever they can. Any context, not under the lock.
-    fn kick(this: ArcBorrow<'_, Self>) {
+    pub(super) fn kick(this: ArcBorrow<'_, Self>) {
         // If it is pending it will see what we have done: the token comes back.
         let _ = this
             .queues
@@ -320,74 +275,13 @@ impl Multipath {
             .enqueue::<EVENT, _, _>(Token::of(this.into()));
     }
 
-    /// Has clones that wait for resources wait for a path only.
-    fn hurry(&self) {
-        let mut state = self.state.lock();
-        let mut delayed = state.delayed.take();
-        while let Some(bio) = delayed.pop() {
-            state.parked.push(bio);
-        }
-    }
-
-    /// Submits the parked clones again. May sleep.
-    fn resubmit(&self) {
-        let mut bios = self.state.lock().parked.take();
-        while let Some(bio) = bios.pop() {
-            self.submit(bio);
-        }
-    }
-
-    /// Submits a clone, rather not to the path that it comes from; or parks it, or ends it.
-    fn submit(&self, mut bio: Kept) {
-        let last = bio.data_mut().path;
-        let mut path = self.groups.pick_if(|path| path.number != last);
-        if path.is_none() {
-            let mut state = self.state.lock();
-            path = self.groups.choose(&mut state.switch);
-            if path.is_none() && state.may_park() {
-                state.parked.push(bio);
-                return;
-            }
-        }
-        if let Some(path) = path {
-            bio.data_mut().path = path.number;
-            bio.submit(path.device);
-            return;
-        }
-        let error = bio.data_mut().error;
-        if let Err(bio) = bio.push_back() {
-            bio.end(error);
-        }
-    }
-
-    /// Maps a clone for which the current group has no path.
-    #[cold]
-    fn map_otherwise<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
-        let mut state = self.state.lock();
-        if let Some(path) = self.groups.choose(&mut state.switch) {
-            drop(state);
-            bio.data_mut().path = path.number;
-            return bio.remap(path.device);
-        }
-        let may_park = state.may_park();
-        if bio.is_nowait() {
-            drop(state);
-            return match may_park || bio.info().noflush_suspending() {
-                true => bio.end(BlkStatus::AGAIN),
-                false => bio.kill(),
-            };
-        }
-        if !may_park {
-            drop(state);
-            return bio.push_back().unwrap_or_else(MapBio::kill);
-        }
-        let (kept, mapped) = bio.keep();
-        state.parked.push(kept);
-        mapped
-    }
-
     /// Takes a path out of use.
-    fn fail_path(this: ArcBorrow<'_, Self>, info: &TargetInfo, path: &Path, reason: FailReason) {
+    pub(super) fn fail_path(
+        this: ArcBorrow<'_, Self>,
+        info: &TargetInfo,
+        path: &Path,
+        reason: FailReason,
+    ) {
         let newly = {
             // So that what others decide under the lock about paths stays true while they hold it.
             let _state = this.state.lock();
@@ -435,53 +329,11 @@ impl Multipath {
         let mut paths = self
             .groups
             .paths()
-            .iter()
             .filter(|path| path.devt == devt)
             .peekable();
         paths.peek().ok_or(EINVAL)?;
         paths.for_each(|path| action(path));
         Ok(())
-    }
-
-    /// Keeps a failed clone to try it again, or lets it end with the error it has.
-    fn retry<'a>(
-        this: ArcBorrow<'_, Self>,
-        mut bio: FailedBio<'a, Self>,
-        retry: Retry,
-    ) -> Ended<'a> {
-        let BioData { error, retries, .. } = *bio.data_mut();
-        let mut state = this.state.lock();
-        let may_park = state.may_park();
-        let go_on = may_park || (retries <= MAX_RETRIES && this.groups.usable() > 0);
-        if bio.is_nowait() {
-            drop(state);
-            // The submitter would rather come again than wait for the work item.
-            return match go_on || bio.info().noflush_suspending() {
-                true => bio.done(BlkStatus::AGAIN),
-                false => bio.done(error),
-            };
-        }
-        if !go_on {
-            drop(state);
-            return bio.push_back().unwrap_or_else(|bio| bio.done(error));
-        }
-        let (kept, ended) = bio.keep();
-        if retry == Retry::Later && !state.suspended {
-            let first = state.delayed.is_empty();
-            state.delayed.push(kept);
-            drop(state);
-            if first {
-                // Only if none waits yet, or a stream of them would move the time away for ever.
-                let token = Token::of(this.into());
-                let delay = msecs_to_jiffies(RETRY_DELAY);
-                drop(this.queues.requeue.arm::<RETRY, _, _>(token, delay));
-            }
-        } else {
-            state.parked.push(kept);
-            drop(state);
-            Self::kick(this);
-        }
-        ended
     }
 }
 
@@ -545,49 +397,18 @@ impl Target for Multipath {
     }
 
     #[inline]
-    fn succeeded(this: ArcBorrow<'_, Self>, data: &BioData) {
-        if let Some(path) = this.groups.path(data.path) {
-            path.state.note_success();
+    fn succeeded(this: ArcBorrow<'_, Self>, bio: SucceededBio<'_, Self>) {
+        if this.suspects.load_once() != 0 {
+            this.clear(bio.data());
         }
     }
 
     fn failed<'a>(
         this: ArcBorrow<'_, Self>,
-        mut bio: FailedBio<'a, Self>,
+        bio: FailedBio<'a, Self>,
         status: BlkStatus,
     ) -> Ended<'a> {
-        let data = bio.data_mut();
-        let Some(path) = this.groups.path(data.path) else {
-            return bio.done(status);
-        };
-        data.error = status;
-        let verdict = verdict(status);
-        let fails = match verdict {
-            Verdict::Done | Verdict::Return => return bio.done(status),
-            Verdict::RetryLater => false,
-            // A disk that is being removed ends what it still gets with IOERR.
-            Verdict::RetryElsewhere => {
-                path.state.note_soft_error() || {
-                    let device = bio.info().device(path.device);
-                    !device.is_some_and(|device| device.bdev().is_live())
-                }
-            }
-            Verdict::FailPath => true,
-        };
-        let data = bio.data_mut();
-        if fails {
-            data.retries = data.retries.saturating_add(1);
-            Self::fail_path(this, bio.info(), path, FailReason::Io);
-        } else if data.soft_retries < MAX_SOFT_RETRIES {
-            data.soft_retries += 1;
-        } else {
-            return bio.done(status);
-        }
-        let retry = match verdict {
-            Verdict::RetryLater => Retry::Later,
-            _ => Retry::Now,
-        };
-        Self::retry(this, bio, retry)
+        Self::fail(this, bio, status)
     }
 
     fn presuspend(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {

@@ -1,10 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 
-void rmpath_bio_set_dev(struct bio *bio, struct block_device *bdev)
-{
-	bio_set_dev(bio, bdev);
-}
-
 #ifdef CONFIG_BLK_DEV_INTEGRITY
 struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip)
 {

@@ -19,10 +19,8 @@ use super::{
         HasState, //
     },
 };
-use core::ops::{
-    Deref,
-    Range, //
-};
+use crate::abstractions::atomic::LoadOnce;
+use core::ops::Deref;
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -35,8 +33,8 @@ use kernel::{
 const NONE: u32 = 0;
 
 /// A group.
-struct Group {
-    paths: Range<usize>,
+struct Group<P> {
+    paths: KVec<P>,
     selector: RoundRobin,
     /// Whether it is to be used only if no other has a path. Changed under the owner's lock.
     bypassed: Atomic<bool>,
@@ -70,44 +68,33 @@ pub(crate) trait Member: Deref<Target: HasState> {}
 impl<P: Deref<Target: HasState>> Member for P {}
 
 /// Groups that are still being made.
-pub(crate) struct Builder<P> {
-    paths: KVec<P>,
-    groups: KVec<Group>,
-}
+pub(crate) struct Builder<P>(KVec<Group<P>>);
 
 impl<P: Member> Builder<P> {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self {
-            paths: KVec::new(),
-            groups: KVec::new(),
-        }
+        Self(KVec::new())
     }
 
     /// Adds a group of `paths`. `ENOMEM`. May sleep.
     pub(crate) fn push(&mut self, paths: KVec<P>) -> Result {
-        let start = self.paths.len();
-        for path in paths {
-            self.paths.push(path, GFP_KERNEL)?;
-        }
         let group = Group {
-            paths: start..self.paths.len(),
+            paths,
             selector: RoundRobin::new()?,
             bypassed: Atomic::new(false),
         };
-        Ok(self.groups.push(group, GFP_KERNEL)?)
+        Ok(self.0.push(group, GFP_KERNEL)?)
     }
 
     /// How many paths there are by now: the number that the next one will have.
     pub(crate) fn paths(&self) -> usize {
-        self.paths.len()
+        self.0.iter().map(|group| group.paths.len()).sum()
     }
 
     /// Makes them what they are.
     pub(crate) fn build(self) -> Groups<P> {
         Groups {
-            paths: self.paths,
-            groups: self.groups,
+            groups: self.0,
             current: Atomic::new(NONE),
         }
     }
@@ -126,8 +113,7 @@ pub(crate) enum Standing {
 
 /// Priority groups, numbered from 1, and their paths, numbered from 0 throughout.
 pub(crate) struct Groups<P> {
-    paths: KVec<P>,
-    groups: KVec<Group>,
+    groups: KVec<Group<P>>,
     /// [`NONE`], or the index and one more. Changed under the owner's lock.
     current: Atomic<u32>,
 }
@@ -139,22 +125,23 @@ impl<P: Member> Groups<P> {
     }
 
     /// All paths.
-    pub(crate) fn paths(&self) -> &[P] {
-        &self.paths
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &P> {
+        self.groups.iter().flat_map(|group| group.paths.iter())
     }
 
     /// The path with this number.
-    #[inline]
     pub(crate) fn path(&self, number: usize) -> Option<&P> {
-        self.paths.get(number)
+        let mut index = number;
+        self.groups.iter().find_map(|group| {
+            let path = group.paths.get(index);
+            index = index.wrapping_sub(group.paths.len());
+            path
+        })
     }
 
     /// How many paths are usable.
     pub(crate) fn usable(&self) -> usize {
-        self.paths
-            .iter()
-            .filter(|path| path.state().is_usable())
-            .count()
+        self.paths().filter(|path| path.state().is_usable()).count()
     }
 
     /// The index of the group with this number.
@@ -174,18 +161,15 @@ impl<P: Member> Groups<P> {
             } else {
                 Standing::Enabled
             };
-            (standing, self.members(group))
+            (standing, group.paths.as_slice())
         })
     }
 
+    /// The current group.
     #[inline]
-    fn members(&self, group: &Group) -> &[P] {
-        self.paths.get(group.paths.clone()).unwrap_or(&[])
-    }
-
-    #[inline]
-    fn select(&self, group: &Group) -> Option<&P> {
-        group.selector.select(self.members(group))
+    fn current(&self) -> Option<&Group<P>> {
+        self.groups
+            .get((self.current.load_once() as usize).wrapping_sub(1))
     }
 
     /// A path of the current group, if there is one. Any context, no lock needed.
@@ -193,15 +177,14 @@ impl<P: Member> Groups<P> {
     /// `None` decides nothing: [`Self::choose`] does.
     #[inline]
     pub(crate) fn pick(&self) -> Option<&P> {
-        let index = (self.current.load(Relaxed) as usize).wrapping_sub(1);
-        self.select(self.groups.get(index)?)
+        let group = self.current()?;
+        group.selector.select(&group.paths)
     }
 
     /// As [`Self::pick`], and a path of which `wanted` is true if the group has such a one.
     pub(crate) fn pick_if(&self, wanted: impl Fn(&P) -> bool) -> Option<&P> {
-        let index = (self.current.load(Relaxed) as usize).wrapping_sub(1);
-        let group = self.groups.get(index)?;
-        group.selector.select_if(self.members(group), wanted)
+        let group = self.current()?;
+        group.selector.select_if(&group.paths, wanted)
     }
 
     /// A path, of another group if the current one has none. Any context.
@@ -209,7 +192,7 @@ impl<P: Member> Groups<P> {
     /// `None` if no path is usable, and none becomes so while the lock of `switch` is held.
     pub(crate) fn choose(&self, switch: &mut Switch) -> Option<&P> {
         switch.chosen = true;
-        if !self.paths.iter().any(|path| path.state().is_usable()) {
+        if !self.paths().any(|path| path.state().is_usable()) {
             self.current.store(NONE, Relaxed);
             return None;
         }
@@ -236,7 +219,8 @@ impl<P: Member> Groups<P> {
 
     /// Makes a group the current one, if it has a path.
     fn use_group(&self, index: usize) -> Option<&P> {
-        let path = self.select(self.groups.get(index)?)?;
+        let group = self.groups.get(index)?;
+        let path = group.selector.select(&group.paths)?;
         self.current.store(index as u32 + 1, Relaxed);
         Some(path)
     }
@@ -318,12 +302,18 @@ mod tests {
     }
 
     fn set(groups: &Groups<KBox<TestPath>>, group: u32, usable: bool) {
-        for path in groups.paths().iter().filter(|path| path.0 / 2 + 1 == group) {
+        for path in groups.paths().filter(|path| path.0 / 2 + 1 == group) {
             if usable {
                 path.1.reinstate();
             } else {
                 path.1.fail(FailReason::Io);
             }
+        }
+    }
+
+    fn fail(groups: &Groups<KBox<TestPath>>, number: usize) {
+        if let Some(path) = groups.path(number) {
+            path.1.fail(FailReason::Io);
         }
     }
 
@@ -355,15 +345,18 @@ mod tests {
         let groups = groups(2)?;
         let mut switch = Switch::new(1, &groups);
         assert!(groups.pick_if(|_| true).is_none());
+        assert_eq!(groups.path(3).map(|path| path.0), Some(3));
+        assert!(groups.path(4).is_none());
+        assert!(groups.path(usize::MAX).is_none());
         groups.choose(&mut switch);
         let number = |avoid| groups.pick_if(|path| path.0 != avoid).map(|path| path.0);
         for _ in 0..10 {
             assert_eq!(number(0), Some(1));
             assert_eq!(number(1), Some(0));
         }
-        groups.paths()[1].1.fail(FailReason::Io);
+        fail(&groups, 1);
         assert_eq!(number(0), Some(0));
-        groups.paths()[0].1.fail(FailReason::Io);
+        fail(&groups, 0);
         assert_eq!(number(0), None);
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! what it is worth. Every change is one atomic step, and says whether it changed anything, so that
 //! of many who notice the same failure one reports it.
 
+use crate::abstractions::atomic::LoadOnce;
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -108,13 +109,13 @@ impl PathState {
     /// Whether I/O may be sent that way.
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
-        self.flags.load(Relaxed) & UNUSABLE == 0
+        self.flags.load_once() & UNUSABLE == 0
     }
 
     /// Whether it is usable and optimized.
     #[inline]
     pub(crate) fn is_optimized(&self) -> bool {
-        self.flags.load(Relaxed) & (UNUSABLE | NON_OPTIMIZED) == 0
+        self.flags.load_once() & (UNUSABLE | NON_OPTIMIZED) == 0
     }
 
     /// Whether it has failed, for whatever reason.
@@ -182,9 +183,15 @@ impl PathState {
     /// Notes that the path works. Writes only if there was an error to forget.
     #[inline]
     pub(crate) fn note_success(&self) {
-        if self.soft_errors.load(Relaxed) != 0 {
+        if self.is_suspect() {
             self.soft_errors.store(0, Relaxed);
         }
+    }
+
+    /// Whether there was an error that may be its fault since it last worked.
+    #[inline]
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.soft_errors.load_once() != 0
     }
 
     /// How many times the path went from working to failed.

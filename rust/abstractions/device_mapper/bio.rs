@@ -2,21 +2,16 @@
 
 //! The clones that dm core makes for a target.
 //!
-//! dm core owns them, so a retry does not make a new one: the clone is put back into the state in
-//! which it came to `map`, as drivers/md/dm-bio-record.h does it. Going further than that, we also
-//! put back
-//!
-//! * `bi_opf`: a lower device may add flags of its own, such as nvme's `REQ_NVME_MPATH`, which must
-//!   not come to a device that does not know them;
-//! * the place in the integrity data, which a transfer of a part has moved on;
-//! * `bi_cookie`, and no polling: the number is one of a queue of the device that failed.
+//! dm core waits for each of them, so each type here is the duty to answer for one, and while there
+//! is one the target and its devices stay.
 
 use super::{
     info::{
         DeviceId,
         TargetInfo, //
     },
-    Target,
+    record::Record,
+    Target, //
 };
 use crate::{
     abstractions::bio::{
@@ -39,90 +34,13 @@ use kernel::{
     prelude::*, //
 };
 
-/// What lower devices change in a clone.
-struct Record {
-    bdev: *mut bindings::block_device,
-    opf: bindings::blk_opf_t,
-    flags: u16,
-    remaining: c_int,
-    iter: bindings::bvec_iter,
-    end_io: bindings::bio_end_io_t,
-    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-    integrity: Option<(
-        NonNull<bindings::bio_integrity_payload>,
-        bindings::bvec_iter,
-    )>,
-}
-
-impl Record {
-    /// # Safety
-    ///
-    /// `bio` must be a valid clone that belongs to the caller.
-    #[inline]
-    unsafe fn new(bio: *mut bindings::bio) -> Self {
-        // SAFETY: The caller promises that nobody writes to it.
-        let bio = unsafe { &*bio };
-        Self {
-            bdev: bio.bi_bdev,
-            // dm core's own `REQ_DM_POLL_LIST` is such a flag, and is inherited if the bio is split.
-            opf: bio.bi_opf & !bindings::RMPATH_REQ_DRV,
-            flags: bio.bi_flags,
-            remaining: bio.__bi_remaining.counter,
-            iter: bio.bi_iter,
-            end_io: bio.bi_end_io,
-            #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-            // SAFETY: If it has an integrity payload, that is valid as long as the clone is.
-            integrity: NonNull::new(bio.bi_integrity)
-                .map(|bip| (bip, unsafe { *bindings::rmpath_bip_iter(bip.as_ptr()) })),
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `bio` must be the clone of which the record was made; it belongs to the caller.
-    unsafe fn restore(&mut self, bio: *mut bindings::bio) {
-        // Nobody polls for it when it is sent again. (`set_device` takes the flags from here.)
-        self.opf &= !bindings::RMPATH_REQ_POLLED;
-        // A polling task may still look at the clone: it must not take it for one of dm core's
-        // once it has its device again, and stops at a cookie that is none.
-        // SAFETY: The caller promises that it is ours to write.
-        let opf = unsafe { core::ptr::addr_of_mut!((*bio).bi_opf) };
-        // SAFETY: As above.
-        unsafe { opf.write_volatile(self.opf) };
-        // SAFETY: As above.
-        let cookie = unsafe { core::ptr::addr_of_mut!((*bio).__bindgen_anon_1.bi_cookie) };
-        // SAFETY: As above.
-        unsafe { cookie.write_volatile(bindings::BLK_QC_T_NONE as u32) };
-        // SAFETY: As above, for all of these.
-        unsafe {
-            (*bio).bi_bdev = self.bdev;
-            (*bio).bi_flags = self.flags;
-            (*bio).__bi_remaining.counter = self.remaining;
-            (*bio).bi_iter = self.iter;
-            (*bio).bi_end_io = self.end_io;
-            (*bio).bi_status = BlkStatus::OK.as_raw();
-        }
-        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-        match self.integrity {
-            Some((bip, iter)) => {
-                // SAFETY: As above.
-                unsafe { (*bio).bi_integrity = bip.as_ptr() };
-                // SAFETY: A payload that came with the clone goes with it.
-                unsafe { *bindings::rmpath_bip_iter(bip.as_ptr()) = iter };
-            }
-            // SAFETY: As above.
-            None => unsafe { (*bio).bi_integrity = core::ptr::null_mut() },
-        }
-    }
-}
-
 /// What lies before each clone.
 pub(super) struct PerBio<D> {
     ti: *mut bindings::dm_target,
     record: Record,
     /// Whether we have ended the clone ourselves: then its end is not the target's business.
     pub(super) ended: bool,
-    pub(super) data: D,
+    data: D,
 }
 
 impl<D> PerBio<D> {
@@ -195,7 +113,7 @@ impl<T: Target> Owned<T> {
         let opf = self.per_bio().record.opf | bindings::RMPATH_REQ_FAILFAST_TRANSPORT;
         // SAFETY: By the type invariant it is ours to write. The device stays open as long as the
         // clone has not ended.
-        unsafe { bindings::rmpath_bio_set_dev(self.bio.as_ptr(), bdev) };
+        unsafe { set_dev(self.bio.as_ptr(), bdev) };
         // SAFETY: As above.
         unsafe { (*self.bio.as_ptr()).bi_opf = opf };
         Ok(())
@@ -216,6 +134,47 @@ impl<T: Target> Owned<T> {
     fn give_back(self) {
         // SAFETY: By the type invariant it is initialised; nobody looks at it again.
         unsafe { core::ptr::drop_in_place(self.per_bio.as_ptr()) };
+    }
+}
+
+/// Follows `bio_set_dev()`; inline, because it is done for each I/O.
+///
+/// # Safety
+///
+/// `bio` must be the caller's to write, `bdev` a device that is open.
+#[inline]
+unsafe fn set_dev(bio: *mut bindings::bio, bdev: *mut bindings::block_device) {
+    // SAFETY: The caller promises that nobody else writes to it.
+    let fields = unsafe { &mut *bio };
+    fields.bi_flags &= !(1 << bindings::BIO_REMAPPED);
+    if fields.bi_bdev != bdev {
+        fields.bi_flags &= !(1 << bindings::BIO_BPS_THROTTLED);
+    }
+    fields.bi_bdev = bdev;
+    // SAFETY: The caller promises that it is valid, and it has a device.
+    #[cfg(CONFIG_BLK_CGROUP)]
+    unsafe {
+        bindings::bio_associate_blkg(bio)
+    };
+}
+
+/// A clone in [`Target::succeeded`].
+pub(crate) struct SucceededBio<'a, T: Target>(&'a *mut bindings::bio, PhantomData<T>);
+
+impl<'a, T: Target> SucceededBio<'a, T> {
+    /// # Safety
+    ///
+    /// `bio` must be a clone that dm core gives to `end_io` of a target of type `T`.
+    #[inline]
+    pub(super) unsafe fn new(bio: &'a *mut bindings::bio) -> Self {
+        Self(bio, PhantomData)
+    }
+
+    /// The target's data; `None` if the target has ended the clone itself.
+    pub(crate) fn data(&self) -> Option<&T::BioData> {
+        // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
+        let per_bio = unsafe { &*PerBio::<T::BioData>::of(*self.0) };
+        (!per_bio.ended).then_some(&per_bio.data)
     }
 }
 
@@ -255,6 +214,10 @@ impl<'a, T: Target> MapBio<'a, T> {
         // SAFETY: dm core has set apart so many bytes, and aligned them; what is there is left over
         // from another clone.
         unsafe { per_bio.write(value) };
+        // SAFETY: It has just been written, and is nobody else's.
+        let record = unsafe { &mut (*per_bio).record };
+        // SAFETY: The clone is given to us.
+        unsafe { record.note_integrity() };
         // SAFETY: It has just been written to.
         let per_bio = unsafe { NonNull::new_unchecked(per_bio) };
         // INVARIANT: The data was just initialised, and the caller promises the rest.
@@ -313,7 +276,7 @@ impl<'a, T: Target> MapBio<'a, T> {
         self.info().common().note_kept();
         // So that it is accounted to the task that submits it, not to the worker that goes on.
         // SAFETY: By the type invariant the clone is ours to write; the device is the mapped one.
-        unsafe { bindings::rmpath_bio_set_dev(self.0.bio.as_ptr(), self.0.per_bio().record.bdev) };
+        unsafe { set_dev(self.0.bio.as_ptr(), self.0.per_bio().record.bdev) };
         // INVARIANT: It is in the state in which it came.
         let kept = KeptBio(self.0);
         (kept, Mapped(bindings::DM_MAPIO_SUBMITTED, PhantomData))
@@ -476,94 +439,5 @@ unsafe impl<T: Target> Listed for KeptBio<T> {
         let per_bio = unsafe { NonNull::new_unchecked(PerBio::of(bio.as_ptr())) };
         // INVARIANT: The caller promises that it was a `KeptBio<T>`.
         Self(Owned { bio, per_bio })
-    }
-}
-
-#[cfg(CONFIG_KUNIT = "y")]
-#[kunit_tests(rmpath_dm_bio)]
-mod tests {
-    use super::*;
-
-    /// A clone as it comes to `map`.
-    fn clone() -> Result<KBox<bindings::bio>> {
-        let mut bio = KBox::new(bindings::bio::default(), GFP_KERNEL)?;
-        bio.bi_opf = bindings::req_op_REQ_OP_WRITE
-            | bindings::RMPATH_REQ_DRV
-            | bindings::RMPATH_REQ_POLLED
-            | bindings::RMPATH_REQ_NOWAIT;
-        bio.bi_flags = 1 << bindings::BIO_CLONED;
-        bio.__bi_remaining.counter = 1;
-        bio.bi_iter.bi_sector = 2048;
-        bio.bi_iter.bi_size = 4096;
-        Ok(bio)
-    }
-
-    /// What a device may do to it.
-    fn use_up(bio: &mut bindings::bio) {
-        bio.bi_bdev = NonNull::dangling().as_ptr();
-        bio.bi_opf |= bindings::RMPATH_REQ_FAILFAST_TRANSPORT | bindings::RMPATH_REQ_DRV;
-        bio.bi_flags |= 1 << bindings::BIO_REMAPPED;
-        bio.__bi_remaining.counter = 0;
-        bio.bi_iter.bi_sector += 8;
-        bio.bi_iter.bi_size = 0;
-        bio.bi_iter.bi_idx = 1;
-        bio.bi_end_io = None;
-        bio.bi_status = BlkStatus::TRANSPORT.as_raw();
-        bio.__bindgen_anon_1.bi_cookie = 3;
-    }
-
-    #[test]
-    fn restoring_undoes_what_devices_do() -> Result {
-        let mut bio = clone()?;
-        // SAFETY: It is ours, and nobody else knows of it.
-        let mut record = unsafe { Record::new(&mut *bio) };
-        use_up(&mut bio);
-        // SAFETY: As above.
-        unsafe { record.restore(&mut *bio) };
-
-        assert!(bio.bi_bdev.is_null());
-        assert_eq!(bio.bi_flags, 1 << bindings::BIO_CLONED);
-        assert_eq!(bio.__bi_remaining.counter, 1);
-        assert_eq!(bio.bi_iter.bi_sector, 2048);
-        assert_eq!(bio.bi_iter.bi_size, 4096);
-        assert_eq!(bio.bi_iter.bi_idx, 0);
-        assert_eq!(bio.bi_status, BlkStatus::OK.as_raw());
-        // Neither flags of a driver nor polling; the rest as it was.
-        assert_eq!(
-            bio.bi_opf,
-            bindings::req_op_REQ_OP_WRITE | bindings::RMPATH_REQ_NOWAIT
-        );
-        // SAFETY: Both fields of the union are integers.
-        let cookie = unsafe { bio.__bindgen_anon_1.bi_cookie };
-        assert_eq!(cookie, bindings::BLK_QC_T_NONE as u32);
-        // Nor when it is sent again.
-        assert_eq!(record.opf & bindings::RMPATH_REQ_POLLED, 0);
-        Ok(())
-    }
-
-    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-    #[test]
-    fn restoring_rewinds_the_integrity_data() -> Result {
-        let mut bio = clone()?;
-        // More than the structure has, which we do not know.
-        let mut payload = KBox::new([0u64; 32], GFP_KERNEL)?;
-        let bip = core::ptr::from_mut(&mut *payload).cast::<bindings::bio_integrity_payload>();
-        bio.bi_integrity = bip;
-        // SAFETY: It is large enough, and ours.
-        unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 64 };
-        // SAFETY: It is ours, and nobody else knows of it.
-        let mut record = unsafe { Record::new(&mut *bio) };
-        use_up(&mut bio);
-        // SAFETY: As above.
-        unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 8 };
-        bio.bi_integrity = core::ptr::null_mut();
-        // SAFETY: As above.
-        unsafe { record.restore(&mut *bio) };
-        // SAFETY: As above.
-        let size = unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size };
-
-        assert_eq!(bio.bi_integrity, bip);
-        assert_eq!(size, 64);
-        Ok(())
     }
 }

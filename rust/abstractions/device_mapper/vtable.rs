@@ -6,7 +6,8 @@ use super::{
     bio::{
         FailedBio,
         MapBio,
-        PerBio, //
+        PerBio,
+        SucceededBio, //
     },
     info::{
         Common,
@@ -35,6 +36,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
+    mem::needs_drop,
     ptr::{
         null_mut,
         NonNull, //
@@ -236,36 +238,37 @@ impl<T: Target> VTable<T> {
         bio: *mut bindings::bio,
         status: *mut bindings::blk_status_t,
     ) -> c_int {
-        // SAFETY: dm core calls this for clones that went through our `map`.
-        let per_bio = unsafe { NonNull::new_unchecked(PerBio::<T::BioData>::of(bio)) };
         // SAFETY: dm core gives us a place to read and write.
         if unsafe { *status } != BlkStatus::OK.as_raw() {
             // SAFETY: As for us.
-            return unsafe { Self::end_io_error(ti, bio, per_bio, status) };
+            return unsafe { Self::end_io_error(ti, bio, status) };
         }
         if T::HAS_SUCCEEDED {
-            // SAFETY: `map` has initialised it, and the clone is given to us.
-            let per_bio = unsafe { per_bio.as_ref() };
-            if !per_bio.ended {
-                // SAFETY: dm core waits for the clone, which it gets only when we return.
-                T::succeeded(unsafe { Self::target(ti) }, &per_bio.data);
-            }
+            // SAFETY: dm core waits for the clone, which it gets only when we return.
+            let target = unsafe { Self::target(ti) };
+            // SAFETY: It went through our `map`, and is given to us.
+            T::succeeded(target, unsafe { SucceededBio::new(&bio) });
         }
-        // SAFETY: `map` has initialised it, and nobody looks at it again.
-        unsafe { core::ptr::drop_in_place(per_bio.as_ptr()) };
+        if needs_drop::<T::BioData>() {
+            // SAFETY: dm core calls this for clones that went through our `map`.
+            let per_bio = unsafe { PerBio::<T::BioData>::of(bio) };
+            // SAFETY: `map` has initialised it, and nobody looks at it again.
+            unsafe { core::ptr::drop_in_place(per_bio) };
+        }
         bindings::DM_ENDIO_DONE as c_int
     }
 
     /// # Safety
     ///
-    /// As for `end_io`; `per_bio` must be the data of the clone.
+    /// As dm core calls `end_io`.
     #[cold]
     unsafe fn end_io_error(
         ti: *mut bindings::dm_target,
         bio: *mut bindings::bio,
-        per_bio: NonNull<PerBio<T::BioData>>,
         status: *mut bindings::blk_status_t,
     ) -> c_int {
+        // SAFETY: dm core calls this for clones that went through our `map`.
+        let per_bio = unsafe { NonNull::new_unchecked(PerBio::<T::BioData>::of(bio)) };
         // SAFETY: `map` has initialised it, and the clone is given to us.
         if !T::HAS_FAILED || unsafe { per_bio.as_ref() }.ended {
             // SAFETY: As above, and nobody looks at it again.

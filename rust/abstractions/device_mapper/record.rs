@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The state in which a clone comes to a target, to try it again.
+//!
+//! dm core owns the clone, so a retry does not make a new one: the clone is put back into the state
+//! in which it came to `map`, as drivers/md/dm-bio-record.h does it. Going further than that, we
+//! also put back
+//!
+//! * `bi_opf`: a lower device may add flags of its own, such as nvme's `REQ_NVME_MPATH`, which must
+//!   not come to a device that does not know them;
+//! * the place in the integrity data, which a transfer of a part has moved on;
+//! * `bi_cookie`, and no polling: the number is one of a queue of the device that failed.
+
+use crate::{
+    abstractions::bio::status::BlkStatus,
+    bindings, //
+};
+#[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+use core::mem::MaybeUninit;
+use kernel::ffi::c_int;
+
+/// What lower devices change in a clone.
+pub(super) struct Record {
+    pub(super) bdev: *mut bindings::block_device,
+    pub(super) opf: bindings::blk_opf_t,
+    flags: u16,
+    remaining: c_int,
+    iter: bindings::bvec_iter,
+    end_io: bindings::bio_end_io_t,
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    integrity: *mut bindings::bio_integrity_payload,
+    /// Initialised by [`Record::note_integrity`] if `integrity` is not null.
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    integrity_iter: MaybeUninit<bindings::bvec_iter>,
+}
+
+impl Record {
+    /// All but the place in the integrity data; [`Record::note_integrity`] must follow.
+    ///
+    /// # Safety
+    ///
+    /// `bio` must be a valid clone that belongs to the caller.
+    #[inline]
+    pub(super) unsafe fn new(bio: *mut bindings::bio) -> Self {
+        // SAFETY: The caller promises that nobody writes to it.
+        let bio = unsafe { &*bio };
+        Self {
+            bdev: bio.bi_bdev,
+            // dm core's own `REQ_DM_POLL_LIST` is such a flag, and is inherited if the bio is split.
+            opf: bio.bi_opf & !bindings::RMPATH_REQ_DRV,
+            flags: bio.bi_flags,
+            remaining: bio.__bi_remaining.counter,
+            iter: bio.bi_iter,
+            end_io: bio.bi_end_io,
+            #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+            integrity: bio.bi_integrity,
+            #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+            integrity_iter: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Notes the place in the integrity data, in a record that is where it belongs: otherwise the
+    /// compiler carries the room for it there by way of the stack, needed or not.
+    ///
+    /// # Safety
+    ///
+    /// The clone of which the record was made must belong to the caller.
+    #[inline]
+    pub(super) unsafe fn note_integrity(&mut self) {
+        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+        if !self.integrity.is_null() {
+            // SAFETY: The payload of a clone is valid as long as the clone is.
+            let iter = unsafe { *bindings::rmpath_bip_iter(self.integrity) };
+            self.integrity_iter.write(iter);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `bio` must be the clone of which the record was made; it belongs to the caller. The record
+    /// is complete.
+    pub(super) unsafe fn restore(&mut self, bio: *mut bindings::bio) {
+        // Nobody polls for it when it is sent again, with the flags from here.
+        self.opf &= !bindings::RMPATH_REQ_POLLED;
+        // A polling task may still look at the clone: it must not take it for one of dm core's
+        // once it has its device again, and stops at a cookie that is none.
+        // SAFETY: The caller promises that it is ours to write.
+        let opf = unsafe { core::ptr::addr_of_mut!((*bio).bi_opf) };
+        // SAFETY: As above.
+        unsafe { opf.write_volatile(self.opf) };
+        // SAFETY: As above.
+        let cookie = unsafe { core::ptr::addr_of_mut!((*bio).__bindgen_anon_1.bi_cookie) };
+        // SAFETY: As above.
+        unsafe { cookie.write_volatile(bindings::BLK_QC_T_NONE as u32) };
+        // SAFETY: As above, for all of these.
+        unsafe {
+            (*bio).bi_bdev = self.bdev;
+            (*bio).bi_flags = self.flags;
+            (*bio).__bi_remaining.counter = self.remaining;
+            (*bio).bi_iter = self.iter;
+            (*bio).bi_end_io = self.end_io;
+            (*bio).bi_status = BlkStatus::OK.as_raw();
+        }
+        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+        {
+            // SAFETY: As above.
+            unsafe { (*bio).bi_integrity = self.integrity };
+            if !self.integrity.is_null() {
+                // SAFETY: The caller promises that the record is complete.
+                let iter = unsafe { self.integrity_iter.assume_init() };
+                // SAFETY: A payload that came with the clone goes with it.
+                unsafe { *bindings::rmpath_bip_iter(self.integrity) = iter };
+            }
+        }
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::prelude::kunit_tests(rmpath_dm_record)]
+mod tests {
+    use super::*;
+    use core::ptr::NonNull;
+    use kernel::prelude::*;
+
+    /// A clone as it comes to `map`.
+    fn clone() -> Result<KBox<bindings::bio>> {
+        let mut bio = KBox::new(bindings::bio::default(), GFP_KERNEL)?;
+        bio.bi_opf = bindings::req_op_REQ_OP_WRITE
+            | bindings::RMPATH_REQ_DRV
+            | bindings::RMPATH_REQ_POLLED
+            | bindings::RMPATH_REQ_NOWAIT;
+        bio.bi_flags = 1 << bindings::BIO_CLONED;
+        bio.__bi_remaining.counter = 1;
+        bio.bi_iter.bi_sector = 2048;
+        bio.bi_iter.bi_size = 4096;
+        Ok(bio)
+    }
+
+    /// What a device may do to it.
+    fn use_up(bio: &mut bindings::bio) {
+        bio.bi_bdev = NonNull::dangling().as_ptr();
+        bio.bi_opf |= bindings::RMPATH_REQ_FAILFAST_TRANSPORT | bindings::RMPATH_REQ_DRV;
+        bio.bi_flags |= 1 << bindings::BIO_REMAPPED;
+        bio.__bi_remaining.counter = 0;
+        bio.bi_iter.bi_sector += 8;
+        bio.bi_iter.bi_size = 0;
+        bio.bi_iter.bi_idx = 1;
+        bio.bi_end_io = None;
+        bio.bi_status = BlkStatus::TRANSPORT.as_raw();
+        bio.__bindgen_anon_1.bi_cookie = 3;
+    }
+
+    #[test]
+    fn restoring_undoes_what_devices_do() -> Result {
+        let mut bio = clone()?;
+        // SAFETY: It is ours, and nobody else knows of it.
+        let mut record = unsafe { Record::new(&mut *bio) };
+        use_up(&mut bio);
+        // SAFETY: As above.
+        unsafe { record.restore(&mut *bio) };
+
+        assert!(bio.bi_bdev.is_null());
+        assert_eq!(bio.bi_flags, 1 << bindings::BIO_CLONED);
+        assert_eq!(bio.__bi_remaining.counter, 1);
+        assert_eq!(bio.bi_iter.bi_sector, 2048);
+        assert_eq!(bio.bi_iter.bi_size, 4096);
+        assert_eq!(bio.bi_iter.bi_idx, 0);
+        assert_eq!(bio.bi_status, BlkStatus::OK.as_raw());
+        // Neither flags of a driver nor polling; the rest as it was.
+        assert_eq!(
+            bio.bi_opf,
+            bindings::req_op_REQ_OP_WRITE | bindings::RMPATH_REQ_NOWAIT
+        );
+        // SAFETY: Both fields of the union are integers.
+        let cookie = unsafe { bio.__bindgen_anon_1.bi_cookie };
+        assert_eq!(cookie, bindings::BLK_QC_T_NONE as u32);
+        // Nor when it is sent again.
+        assert_eq!(record.opf & bindings::RMPATH_REQ_POLLED, 0);
+        Ok(())
+    }
+
+    #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+    #[test]
+    fn restoring_rewinds_the_integrity_data() -> Result {
+        let mut bio = clone()?;
+        // More than the structure has, which we do not know.
+        let mut payload = KBox::new([0u64; 32], GFP_KERNEL)?;
+        let bip = core::ptr::from_mut(&mut *payload).cast::<bindings::bio_integrity_payload>();
+        bio.bi_integrity = bip;
+        // SAFETY: It is large enough, and ours.
+        unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 64 };
+        // SAFETY: It is ours, and nobody else knows of it.
+        let mut record = unsafe { Record::new(&mut *bio) };
+        // SAFETY: As above.
+        unsafe { record.note_integrity() };
+        use_up(&mut bio);
+        // SAFETY: As above.
+        unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 8 };
+        bio.bi_integrity = core::ptr::null_mut();
+        // SAFETY: As above.
+        unsafe { record.restore(&mut *bio) };
+        // SAFETY: As above.
+        let size = unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size };
+
+        assert_eq!(bio.bi_integrity, bip);
+        assert_eq!(size, 64);
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The I/O of a map that does not go straight through: clones that find no path, that have failed,
+//! or that wait.
+
+use super::target::{
+    Multipath,
+    Path,
+    RETRY, //
+};
+use crate::{
+    abstractions::{
+        bio::status::BlkStatus,
+        device_mapper::{
+            Ended,
+            FailedBio,
+            KeptBio,
+            MapBio,
+            Mapped, //
+        },
+        workqueue::Token, //
+    },
+    mpath::{
+        error::{
+            verdict,
+            Verdict, //
+        },
+        path::FailReason, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Full,
+        ArcBorrow, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    }, //
+};
+
+/// How often a bio is tried again after errors that do not fail a path.
+const MAX_SOFT_RETRIES: u8 = 3;
+
+/// How often a bio is tried again after paths have failed, unless I/O is to wait for a path anyway.
+const MAX_RETRIES: u8 = 32;
+
+/// How long a bio waits that was refused for want of resources, in milliseconds.
+const RETRY_DELAY: Msecs = 100;
+
+/// The number of no path.
+const NO_PATH: usize = usize::MAX;
+
+/// What is kept with each clone.
+pub(crate) struct BioData {
+    /// The path that it was sent to last, or [`NO_PATH`].
+    pub(super) path: usize,
+    /// How often it was tried again after a path had failed.
+    retries: u8,
+    /// How often it was tried again after another error.
+    soft_retries: u8,
+    /// What it ends with if there is no path for it any more.
+    error: BlkStatus,
+}
+
+impl Default for BioData {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            path: NO_PATH,
+            retries: 0,
+            soft_retries: 0,
+            error: BlkStatus::IOERR,
+        }
+    }
+}
+
+/// A clone that was kept.
+pub(super) type Kept = KeptBio<Multipath>;
+
+/// What a failed clone waits for.
+#[derive(Clone, Copy, PartialEq)]
+enum Retry {
+    /// A path.
+    Now,
+    /// Resources.
+    Later,
+}
+
+impl Multipath {
+    /// Has clones that wait for resources wait for a path only.
+    pub(super) fn hurry(&self) {
+        let mut state = self.state.lock();
+        let mut delayed = state.delayed.take();
+        while let Some(bio) = delayed.pop() {
+            state.parked.push(bio);
+        }
+    }
+
+    /// Submits the parked clones again. May sleep.
+    pub(super) fn resubmit(&self) {
+        let mut bios = self.state.lock().parked.take();
+        while let Some(bio) = bios.pop() {
+            self.submit(bio);
+        }
+    }
+
+    /// Submits a clone, rather not to the path that it comes from; or parks it, or ends it.
+    fn submit(&self, mut bio: Kept) {
+        let last = bio.data_mut().path;
+        let mut path = self.groups.pick_if(|path| path.number != last);
+        if path.is_none() {
+            let mut state = self.state.lock();
+            path = self.groups.choose(&mut state.switch);
+            if path.is_none() && state.may_park() {
+                state.parked.push(bio);
+                return;
+            }
+        }
+        if let Some(path) = path {
+            bio.data_mut().path = path.number;
+            bio.submit(path.device);
+            return;
+        }
+        let error = bio.data_mut().error;
+        if let Err(bio) = bio.push_back() {
+            bio.end(error);
+        }
+    }
+
+    /// Maps a clone for which the current group has no path.
+    #[cold]
+    pub(super) fn map_otherwise<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
+        let mut state = self.state.lock();
+        if let Some(path) = self.groups.choose(&mut state.switch) {
+            drop(state);
+            bio.data_mut().path = path.number;
+            return bio.remap(path.device);
+        }
+        let may_park = state.may_park();
+        if bio.is_nowait() {
+            drop(state);
+            return match may_park || bio.info().noflush_suspending() {
+                true => bio.end(BlkStatus::AGAIN),
+                false => bio.kill(),
+            };
+        }
+        if !may_park {
+            drop(state);
+            return bio.push_back().unwrap_or_else(MapBio::kill);
+        }
+        let (kept, mapped) = bio.keep();
+        state.parked.push(kept);
+        mapped
+    }
+
+    /// Decides about a clone that has failed.
+    pub(super) fn fail<'a>(
+        this: ArcBorrow<'_, Self>,
+        mut bio: FailedBio<'a, Self>,
+        status: BlkStatus,
+    ) -> Ended<'a> {
+        let data = bio.data_mut();
+        let Some(path) = this.groups.path(data.path) else {
+            return bio.done(status);
+        };
+        data.error = status;
+        let verdict = verdict(status);
+        let fails = match verdict {
+            Verdict::Done | Verdict::Return => return bio.done(status),
+            Verdict::RetryLater => false,
+            // A disk that is being removed ends what it still gets with IOERR.
+            Verdict::RetryElsewhere => {
+                this.suspect(path) || {
+                    let device = bio.info().device(path.device);
+                    !device.is_some_and(|device| device.bdev().is_live())
+                }
+            }
+            Verdict::FailPath => true,
+        };
+        let data = bio.data_mut();
+        if fails {
+            data.retries = data.retries.saturating_add(1);
+            Self::fail_path(this, bio.info(), path, FailReason::Io);
+        } else if data.soft_retries < MAX_SOFT_RETRIES {
+            data.soft_retries += 1;
+        } else {
+            return bio.done(status);
+        }
+        let retry = match verdict {
+            Verdict::RetryLater => Retry::Later,
+            _ => Retry::Now,
+        };
+        Self::retry(this, bio, retry)
+    }
+
+    /// Notes an error that may or may not be the path's fault. Returns whether it is one too many.
+    fn suspect(&self, path: &Path) -> bool {
+        let fails = path.state.note_soft_error();
+        self.suspects.xchg(1, Full);
+        fails
+    }
+
+    /// A clone has succeeded while a path is under suspicion: the one it came by is not any more.
+    #[cold]
+    pub(super) fn clear(&self, data: Option<&BioData>) {
+        let path = data.and_then(|data| self.groups.path(data.path));
+        let Some(path) = path.filter(|path| path.state.is_suspect()) else {
+            return;
+        };
+        path.state.note_success();
+        // Who notes an error meanwhile does so before he sets this: one of us sees the other.
+        self.suspects.xchg(0, Full);
+        let suspect = |path: &KBox<Path>| path.state.is_suspect() && path.state.is_usable();
+        if self.groups.paths().any(suspect) {
+            self.suspects.xchg(1, Full);
+        }
+    }
+
+    /// Keeps a failed clone to try it again, or lets it end with the error it has.
+    fn retry<'a>(
+        this: ArcBorrow<'_, Self>,
+        mut bio: FailedBio<'a, Self>,
+        retry: Retry,
+    ) -> Ended<'a> {
+        let BioData { error, retries, .. } = *bio.data_mut();
+        let mut state = this.state.lock();
+        let may_park = state.may_park();
+        let go_on = may_park || (retries <= MAX_RETRIES && this.groups.usable() > 0);
+        if bio.is_nowait() {
+            drop(state);
+            // The submitter would rather come again than wait for the work item.
+            return match go_on || bio.info().noflush_suspending() {
+                true => bio.done(BlkStatus::AGAIN),
+                false => bio.done(error),
+            };
+        }
+        if !go_on {
+            drop(state);
+            return bio.push_back().unwrap_or_else(|bio| bio.done(error));
+        }
+        let (kept, ended) = bio.keep();
+        if retry == Retry::Later && !state.suspended {
+            let first = state.delayed.is_empty();
+            state.delayed.push(kept);
+            drop(state);
+            if first {
+                // Only if none waits yet, or a stream of them would move the time away for ever.
+                let token = Token::of(this.into());
+                let delay = msecs_to_jiffies(RETRY_DELAY);
+                drop(this.queues.requeue.arm::<RETRY, _, _>(token, delay));
+            }
+        } else {
+            state.parked.push(kept);
+            drop(state);
+            Self::kick(this);
+        }
+        ended
+    }
+}
