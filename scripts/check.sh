@@ -8,7 +8,8 @@
 #
 #   TESTS='04* 11*'   the system tests whose file names match (all)
 #   KUNIT=only        no system tests; KUNIT=no: no KUnit suites
-#   CPUS= MEMORY=     of the VM (2, 3G)
+#   VMS=              how many VMs share the work (2 where there are two CPUs and 8 GiB; 1 prints without delay)
+#   CPUS= MEMORY=     of each VM (2, 3G)
 #   KDIR=             a configured, built kernel in place of the project's debug kernel
 #
 # Set-up and the kernel come first if they are missing. The console of the VM is in build/check/console-*.log.
@@ -22,8 +23,8 @@ IDLE=600	# seconds without a line from the VM until it counts as dead
 "$TOP/scripts/kernel.sh" debug >/dev/null
 "$TOP/scripts/build.sh" debug >/dev/null
 
-todo=()
-[ "${KUNIT:-}" = no ] || todo+=(kunit)
+items=()
+[ "${KUNIT:-}" = no ] || items+=(kunit)
 if [ "${KUNIT:-}" != only ]; then
 	read -ra patterns <<<"${TESTS:-*}"
 	for t in "$TOP"/tests/[0-9][0-9]-*.sh; do
@@ -34,52 +35,125 @@ if [ "${KUNIT:-}" != only ]; then
 			# shellcheck disable=SC2053 # it is a pattern
 			[[ $t != $pattern && ${t%.sh} != $pattern ]] || wanted=1
 		done
-		[ -z "$wanted" ] || todo+=("$t")
+		[ -z "$wanted" ] || items+=("$t")
 	done
 fi
-(( ${#todo[@]} )) || die "there is nothing to run (TESTS='${TESTS:-}', KUNIT='${KUNIT:-}')"
-todo+=(kmemleak)
+total=${#items[@]}
+(( total )) || die "there is nothing to run (TESTS='${TESTS:-}', KUNIT='${KUNIT:-}')"
+
+vms=${VMS:-1}
+if [ -z "${VMS:-}" ] && (( $(nproc) >= 2 && $(awk '$1 == "MemAvailable:" {print $2}' /proc/meminfo) >= 8 << 20 )); then
+	vms=2
+fi
+(( vms <= total )) || vms=$total
 
 out=$TOP/build/check
 rm -rf "$out"
-mkdir -p "$out"
-: >"$out/progress"
-total=${#todo[@]}
+mkdir -p "$out/claim"
 echo "KTAP version 1"
-echo "1..$total"
+# Each VM looks for leaks at its end.
+echo "1..$((total + vms))"
 
-# A VM runs what is left until it has done all or is no longer fit; then the next one goes on.
-boot=0
-while (( ${#todo[@]} )); do
-	boot=$((boot + 1))
-	before=${#todo[@]}
-	console=$out/console-$boot.log
-	rc=0
-	"$TOP/scripts/vm.sh" --flavour debug --cpus "${CPUS:-2}" --memory "${MEMORY:-3G}" --idle "$IDLE" \
-		--results "$out" --console "$console" --append log_buf_len=8M -- \
-		scripts/guest-check.py --number $((total - before + 1)) "${todo[@]}" || rc=$?
-	running=
-	while read -r what item _; do
-		case "$what" in
-		begin) running=$item ;;
-		end) running= ;;
-		esac
-		[ "$what" != end ] || todo=("${todo[@]:1}")
-	done < <(tail -n "+$((${seen:-0} + 1))" "$out/progress")
-	if [ -n "$running" ]; then
-		echo "    not ok - the VM survived $running # see $console"
-		echo "not ok $((total - ${#todo[@]} + 1)) $running"
-		echo "end $running 0 1 0" >>"$out/progress"
-		todo=("${todo[@]:1}")
-	elif (( rc != 0 && rc != 75 )) || (( ${#todo[@]} == before )); then
-		echo "# the VM ended with status $rc; ${#todo[@]} items did not run: ${todo[*]}"
-		for item in "${todo[@]}"; do
-			echo "not ok $((total - ${#todo[@]} + 1)) $item # did not run"
-			echo "end $item 0 1 0" >>"$out/progress"
-			todo=("${todo[@]:1}")
+# print_blocks VM: an item's lines in one piece, since several VMs speak at once.
+print_blocks() {
+	local line block=
+	(( vms > 1 )) || { cat; return; }
+	{
+		while IFS= read -r line; do
+			case "$line" in
+			' '*)
+				[[ $line != '    # Subtest: '* ]] || printf '# VM %s: %s\n' "$1" "${line##* }"
+				block+=$line$'\n'
+				continue
+				;;
+			esac
+			flock 7
+			printf '%s%s\n' "$block" "$line"
+			flock -u 7
+			block=
 		done
-	fi
-	seen=$(wc -l <"$out/progress")
-done
+		printf '%s' "$block"
+	} 7>"$out/print.lock"
+}
 
+# claim ITEM: an item is for one VM only; the VMs take theirs in the same way.
+claim() { mkdir "$out/claim/$1" 2>/dev/null; }
+
+# failed VM NUMBER ITEM WHY: an item that could not speak for itself.
+failed() {
+	printf '    not ok - %s\nnot ok %d %s\n' "$4" "$2" "$3" | print_blocks "$1"
+	echo "end $3 0 1 0" >>"$out/progress-$1"
+}
+
+number_of() {
+	local i
+	for i in "${!items[@]}"; do
+		[ "${items[i]}" != "$1" ] || echo $((i + 1))
+	done
+}
+
+anything_left() {
+	local item
+	for item in "${items[@]}"; do
+		[ -d "$out/claim/$item" ] || return 0
+	done
+	return 1
+}
+
+# work VM: boots it, again if it is no longer fit for the next item or has died, until all items are taken.
+work() {
+	local vm=$1 boot=0 fruitless=0 rc running console item
+	touch "$out/progress-$vm"
+	while true; do
+		boot=$((boot + 1))
+		console=$out/console-$vm-$boot.log
+		"$TOP/scripts/vm.sh" --flavour debug --cpus "${CPUS:-2}" --memory "${MEMORY:-3G}" --idle "$IDLE" \
+			--results "$out" --console "$console" --append log_buf_len=8M -- \
+			scripts/guest-check.py --vm "$vm" --kmemleak $((total + vm)) "${items[@]}" | print_blocks "$vm"
+		rc=${PIPESTATUS[0]}
+		(( rc )) || return 0
+		running=$(awk '{r = $1 == "begin" ? $2 : ""} END {print r}' "$out/progress-$vm")
+		if [ "$running" = kmemleak ]; then
+			failed "$vm" $((total + vm)) kmemleak "the VM survived this # see $console"
+			return 0
+		elif [ -n "$running" ]; then
+			failed "$vm" "$(number_of "$running")" "$running" "the VM survived this # see $console"
+		elif (( rc != 75 && ++fruitless > 1 )); then
+			# It does not even start.
+			for item in "${items[@]}"; do
+				! claim "$item" || failed "$vm" "$(number_of "$item")" "$item" "a VM started for this # see $console"
+			done
+		fi
+		anything_left || break
+	done
+	echo "ok $((total + vm)) kmemleak # SKIP the VM was not fit for it any more" | print_blocks "$vm"
+	echo "end kmemleak 0 0 1" >>"$out/progress-$vm"
+}
+
+# In process groups of their own, so that what ends this script ends them.
+set -m
+set +e
+pids=()
+# shellcheck disable=SC2317 # the trap calls it
+stop() {
+	local p
+	for p in "${pids[@]}"; do
+		kill -TERM -- "-$p"
+	done
+	exit 130
+}
+trap stop INT TERM
+for (( vm = 1; vm <= vms; vm++ )); do
+	work "$vm" </dev/null &
+	pids+=($!)
+done
+wait "${pids[@]}"
+trap - INT TERM
+set +m
+
+cat "$out"/progress-* >"$out/progress"
+# What was never begun would be missing in silence.
+for item in "${items[@]}"; do
+	grep -q "^end $item " "$out/progress" || { echo "not ok $(number_of "$item") $item # did not run"; echo "end $item 0 1 0" >>"$out/progress"; }
+done
 print_summary "$out/progress"

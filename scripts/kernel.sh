@@ -17,6 +17,10 @@ fi
 use_toolchain
 src=$(find_source) || die "no kernel source; run 'make setup', or set LINUX_SRC= or KDIR="
 out=$(kernel_dir "$flavour")
+if [ -f "$out/.complete" ]; then
+	printf '%s\n' "$out"
+	exit 0
+fi
 
 configure() {
 	local fragment=$out/rmpath.fragment line missing=0

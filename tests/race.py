@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Does many things to rmpath at once, as fast as it can: race.py SECS JOB...
+
+Each job runs in a thread of its own until the time is up. What a request answers does not matter here, only that it
+answers; the counts are printed. Exit status 1 when a thread does not come back.
+
+    toggle DISK WWID        remove the path and add it, by the class attributes; WWID - for none
+    folder HEAD DISK        the same, removing it by its own folder
+    states HEAD DISK        write each state
+    secs HEAD VALUE...      write delayed_removal_secs, in both places
+    read                    read every attribute of every head and path
+    open NODE               open, read a block, close
+    head DISK DISK WWID     make a head of two paths and let it go in all ways
+    rmmod                   try to unload the module
+"""
+
+import collections
+import ctypes
+import errno
+import itertools
+import os
+import pathlib
+import random
+import sys
+import threading
+import time
+
+CLASS = "/sys/class/rmpath/"
+BLOCK = pathlib.Path("/sys/block")
+DELETE_MODULE = 176  # x86-64
+
+
+def put(path, text):
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, f"{text}\n".encode())
+    finally:
+        os.close(fd)
+
+
+def path_folder(head, disk):
+    for link in BLOCK.joinpath(head, "rmpath").glob("path*/device"):
+        if os.readlink(link).rpartition("/")[2] == disk:
+            return link.parent
+    raise OSError(errno.ENOENT, "no such path")
+
+
+def spec(disk, wwid):
+    return f"device=/dev/{disk}" + ("" if wwid == "-" else f" wwid={wwid}")
+
+
+class Race:
+    """What all the threads share."""
+
+    def __init__(self, secs):
+        self.end = time.monotonic() + secs
+        self.seen = collections.Counter()
+
+    def attempt(self, job, call, *args):
+        try:
+            call(*args)
+            result = "OK"
+        except OSError as err:
+            result = errno.errorcode.get(err.errno, str(err.errno))
+        self.seen[f"{job} {result}"] += 1
+        return result == "OK"
+
+    def run(self, words):
+        job = " ".join(words)
+        step = getattr(self, "job_" + words[0])
+        for turn in itertools.count():
+            if time.monotonic() >= self.end:
+                break
+            step(job, turn, *words[1:])
+
+    def job_toggle(self, job, _turn, disk, wwid):
+        self.attempt(job + ": remove", put, CLASS + "remove_path", f"device=/dev/{disk}")
+        self.attempt(job + ": add", put, CLASS + "add_path", spec(disk, wwid))
+
+    def job_folder(self, job, turn, head, disk):
+        self.attempt(job + ": delete", lambda: put(path_folder(head, disk) / "delete", 1))
+        state = ("optimized", "non-optimized", "inaccessible")[turn % 3]
+        self.attempt(job + ": add", put, CLASS + "add_path", f"device=/dev/{disk} state={state}")
+
+    def job_states(self, job, turn, head, disk):
+        state = ("failed", "optimized", "inaccessible", "non-optimized")[turn % 4]
+        self.attempt(job, lambda: put(path_folder(head, disk) / "state", state))
+
+    def job_secs(self, job, turn, head, *values):
+        place = ("rmpath/", "")[turn % 2]
+        self.attempt(job, put, BLOCK / head / (place + "delayed_removal_secs"), values[turn % len(values)])
+
+    def job_read(self, job, _turn):
+        for pattern in ("rmpath*/rmpath/*", "rmpath*/rmpath/path*/*", "rmpath*/slaves/*/size", "rmpath*/delayed*"):
+            for path in BLOCK.glob(pattern):
+                if path.is_file():
+                    self.attempt(job, path.read_bytes)
+
+    def job_open(self, job, _turn, node):
+        def look():
+            fd = os.open(node, os.O_RDONLY)
+            try:
+                os.pread(fd, 4096, 0)
+            finally:
+                os.close(fd)
+
+        self.attempt(job, look)
+
+    def job_head(self, job, turn, first, second, wwid):
+        for disk in (first, second):
+            self.attempt(job + ": add", put, CLASS + "add_path", spec(disk, wwid))
+        for head in BLOCK.glob("rmpath*"):
+            try:
+                if (head / "rmpath/wwid").read_text().strip() != wwid:
+                    continue
+            except OSError:
+                continue
+            secs = head / "delayed_removal_secs"
+            way = turn % 4
+            if way == 0:
+                self.attempt(job + ": delete", put, head / "rmpath/delete", 1)
+                continue
+            self.attempt(job + ": secs", put, secs, (0, 0, 1, 2000)[way])
+            for disk in (first, second):
+                self.attempt(job + ": remove", put, CLASS + "remove_path", f"device=/dev/{disk}")
+            time.sleep(random.random() * (0, 0, 1.2, 0.1)[way])
+            self.attempt(job + ": secs", put, secs, 0)
+
+    def job_rmmod(self, job, _turn):
+        libc = ctypes.CDLL(None, use_errno=True)
+
+        def unload():
+            if libc.syscall(DELETE_MODULE, b"rmpath", os.O_NONBLOCK):
+                raise OSError(ctypes.get_errno(), "delete_module")
+
+        self.attempt(job, unload)
+        time.sleep(0.05)
+
+
+def main():
+    race = Race(float(sys.argv[1]))
+    threads = [threading.Thread(target=race.run, args=(job.split(),), name=job, daemon=True) for job in sys.argv[2:]]
+    for thread in threads:
+        thread.start()
+    patience = 300 * float(os.environ.get("RMPATH_PATIENCE", "1"))
+    limit = race.end + patience
+    for thread in threads:
+        thread.join(max(0, limit - time.monotonic()))
+    for what, count in sorted(race.seen.items()):
+        print(f"{count:7} {what}")
+    stuck = [thread.name for thread in threads if thread.is_alive()]
+    for name in stuck:
+        print("stuck:", name)
+    sys.stdout.flush()
+    os._exit(1 if stuck else 0)
+
+
+if __name__ == "__main__":
+    main()
