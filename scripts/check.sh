@@ -8,7 +8,7 @@
 #
 #   TESTS='04* 11*'   the system tests whose file names match (all)
 #   KUNIT=only        no system tests; KUNIT=no: no KUnit suites
-#   VMS=              how many VMs share the work (2 where there are two CPUs and 8 GiB; 1 prints without delay)
+#   VMS=              how many VMs share the work (1; on two cores two slow each other down)
 #   CPUS= MEMORY=     of each VM (2, 3G)
 #   KDIR=             a configured, built kernel in place of the project's debug kernel
 #
@@ -42,9 +42,6 @@ total=${#items[@]}
 (( total )) || die "there is nothing to run (TESTS='${TESTS:-}', KUNIT='${KUNIT:-}')"
 
 vms=${VMS:-1}
-if [ -z "${VMS:-}" ] && (( $(nproc) >= 2 && $(awk '$1 == "MemAvailable:" {print $2}' /proc/meminfo) >= 8 << 20 )); then
-	vms=2
-fi
 (( vms <= total )) || vms=$total
 
 out=$TOP/build/check
