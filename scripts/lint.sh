@@ -36,6 +36,7 @@ rustfmt_check() {
 # looked at again, so the crate's goes first.
 clippy() {
 	local out=$TOP/build/lint log=$TOP/build/lint.log
+	mkdir -p "$out"
 	rm -f "$out/rust/rmpath_main.o"
 	if "$TOP/scripts/build.sh" debug CLIPPY=1 KCFLAGS=-Werror "MO=$out" >"$log" 2>&1 &&
 		grep -q 'CLIPPY.*rust/rmpath_main.o' "$log" && ! grep -qE '^(warning|error)' "$log"; then
