@@ -4,6 +4,7 @@
 # head, the same reference count and both paths.
 #
 # RMPATH_FIO_SECS  how long each fio runs (default 40)
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 secs=${RMPATH_FIO_SECS:-40}

@@ -3,6 +3,7 @@
 # Delayed removal, and no path returns: the write that waits fails with EIO after the delay and not before, the disk
 # goes, and the reference count is what it was. Writing delayed_removal_secs moves a pending deadline both ways, 0
 # removes at once; what is no number or too big is refused and changes nothing, and no big number wraps.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 rmpath_load auto_attach=0 && nullb nba 32 && nullb nbb 32 || bail "no path can be made"

@@ -3,6 +3,7 @@
 # A path's folder in sysfs: its state decides where I/O goes, delete takes it away from inside its own file, and
 # inflight and failures count. Injected errors: those of a path fail it over without the caller noticing, those of the
 # medium or the target come back as they are and fail nothing, and with no path left the caller gets an error.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"

@@ -3,6 +3,7 @@
 # Bad input to add_path and remove_path: each kind has its errno and one line in the kernel's log, and changes nothing:
 # not the heads, not their paths, not the reference count. Random bytes too. The attributes of heads and paths refuse
 # what they do not know and say at most one line.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 modprobe dm-mod

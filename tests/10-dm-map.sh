@@ -5,6 +5,7 @@
 # suspend, reload and forced removal; without it I/O fails. Every map is one reference.
 #
 # DM_TARGET=multipath runs the same on the kernel's own target, to see that the test is right.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 target=${DM_TARGET:-rmpath}

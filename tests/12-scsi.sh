@@ -3,6 +3,7 @@
 # SCSI disks: two that report the same NAA identity become one head without being told so; a disk that is deleted
 # during I/O leaves it without an error, and rejoins by itself after a rescan; so over and over, and the reference
 # count stays.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 rmpath_load && sdebug 2 || bail "no paths"

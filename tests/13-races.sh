@@ -5,6 +5,7 @@
 # I/O runs over it. At the end the references are what they were and the module unloads.
 #
 # RMPATH_RACE_SECS  how long (default 15)
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 secs=${RMPATH_RACE_SECS:-15}

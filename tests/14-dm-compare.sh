@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The same tables and messages on the target rmpath and on the kernel's own multipath target (queue_mode bio) give the
 # same table, the same status and the same errors, byte for byte but for the target's name.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 modprobe dm-multipath && modprobe dm-round-robin || skip_all "no dm-multipath"

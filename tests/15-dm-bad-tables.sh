@@ -4,6 +4,7 @@
 # wrong, and leaves no reference, no claim on a device and no map.
 #
 # DM_TARGET=multipath runs the same on the kernel's own target, to see that the list is right.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 target=${DM_TARGET:-rmpath}

@@ -3,6 +3,7 @@
 # What goes wrong in the kernel's own NVMe multipath when the last path goes while I/O is slow on it: two threads that
 # both see "last path", and a delay that changes between a path's removal and the decision. The head must be removed
 # once, one identity must have one disk, and the references must be what they were.
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
 modprobe dm-mod && modprobe dm-delay
