@@ -9,22 +9,37 @@ modprobe dm-multipath && modprobe dm-round-robin || skip_all "no dm-multipath"
 rmpath_load auto_attach=0 && sdebug 4 || bail "no paths"
 a=$(sdebug_disk 0) b=$(sdebug_disk 1) c=$(sdebug_disk 2) d=$(sdebug_disk 3) len=$(sectors "$(sdebug_disk 0)")
 
+# dm CMD...: the ioctls without a process each, since there are hundreds; prints the answer.
+dm() { quick "dm $*"; echo "$reply"; }
 show() {
 	echo "== $1"
-	dmset table rmt-c
-	dmset status rmt-c
+	dm table rmt-c
+	dm status rmt-c
 }
-msg() { echo "== $* -> $(dm_errno message rmt-c 0 "$@")"; dmset status rmt-c; }
-io() { echo "== $1 $2 $3 -> $(sysio "open $(dm_node rmt-c)" "$*")"; dmset status rmt-c; }
+msg() {
+	quick "dm message rmt-c $*"
+	echo "== $* -> $reply"
+	dm status rmt-c
+}
+io() {
+	sysio_each "open $node" "$*"
+	echo "== $* -> $reply"
+	dm status rmt-c
+}
 
 # with TARGET PARAMETERS FUNCTION: one map, one story.
 with() {
-	echo "== create: $2 -> $(dm_errno create rmt-c --table "0 $len $1 $2")"
-	dmset info rmt-c >/dev/null 2>&1 || return
-	wait_for 60 test -b "$(dm_node rmt-c)"
-	show fresh
-	"$3"
-	dmset remove --retry rmt-c
+	dm create rmt-c
+	quick "dm load rmt-c $len $1 $2"
+	echo "== load: $2 -> $reply"
+	if [ "$reply" = OK ]; then
+		dm resume rmt-c
+		node=$(dm_node rmt-c)
+		wait_for 60 test -b "$node"
+		show fresh
+		"$3"
+	fi
+	dm remove rmt-c
 }
 plain() { io read 0 4096; show "after I/O"; }
 messages() {
@@ -48,10 +63,10 @@ messages() {
 	msg
 	msg one two three
 	msg fail_path "/dev/$a" now
-	dmset suspend rmt-c
+	dm suspend rmt-c
 	msg fail_path "/dev/$a"
 	show suspended
-	dmset resume rmt-c
+	dm resume rmt-c
 	show resumed
 }
 failover() {
@@ -74,11 +89,10 @@ failover() {
 }
 suspends() {
 	local how
-	for how in "" --noflush; do
-		# shellcheck disable=SC2086 # an option or none
-		dmset suspend $how rmt-c
+	for how in "" noflush; do
+		dm suspend rmt-c "$how"
 		show "suspended $how"
-		dmset resume rmt-c
+		dm resume rmt-c
 		show "resumed"
 		io read 0 4096
 	done

@@ -16,20 +16,21 @@ else modprobe dm-multipath && modprobe dm-round-robin || bail "no dm-multipath";
 
 # refused WANT TABLE [ONLY]: ONLY=rmpath where dm-multipath thinks otherwise.
 refused() {
-	local want=$1 got count before after
+	local got log before excl
 	if [ "${3:-$target}" != "$target" ]; then skip "$2" "dm-multipath takes it"; return; fi
 	before=$(refcnt)
-	log_mark
-	got=$(dm_errno load rmt-x --table "0 $len $target $2")
-	count=$(ask sys "log $target: ")
-	after=$(refcnt)
-	if [[ $got =~ ^($want)$ ]] && [ "$after" = "$before" ] && [ "${count%%|*}" = 1 ] &&
-		[ "$(sysio "open /dev/$a excl")" = OK ]; then
-		ok "$2: ${count##*: }"
+	quick mark
+	quick "dm load rmt-x $len $target $2"
+	got=$reply
+	quick "log $target: "
+	log=$reply
+	sysio_each "open /dev/$a excl"
+	excl=$reply
+	if [[ $got =~ ^($1)$ && ${log%%|*} = 1 && $excl = OK && $(refcnt) = "$before" ]]; then
+		ok "$2: $got, ${log##*: }"
 	else
-		not_ok "$2" "answer: $got (want $want)" "refcnt: $before, then $after" "log: ${count//|/$'\n'}" \
-			"/dev/$a: $(sysio "open /dev/$a excl")"
-		dmset clear rmt-x
+		not_ok "$2" "answer: $got (want $1)" "refcnt: $before, then $(refcnt)" "log: ${log//|/$'\n'}" "/dev/$a: $excl"
+		quick "dm clear rmt-x"
 	fi
 }
 check "a map without a table, to load them into" dmset create rmt-x --notable

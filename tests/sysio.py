@@ -19,6 +19,8 @@ the arguments, one each, or else line by line from standard input:
     nowait OFF LEN           read with RWF_NOWAIT
     close                    close it
     opens DEV SECS           open and close DEV for so long; says which results came, with their counts
+    dm WHAT MAP ...          create, load LEN TARGET PARAMS..., clear, suspend [noflush], resume, message WORD..., table,
+                             status, remove
     paths HEAD               the disks that are its paths, in order
     snapshot                 all heads and paths and their settings, and the module's references
     mark                     forget what the kernel has logged so far
@@ -33,6 +35,7 @@ import random
 import sys
 import time
 
+import dmioctl
 
 # Where a number has two names.
 NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP", errno.EAGAIN: "EAGAIN"}
@@ -145,6 +148,17 @@ class Session:
                 result = NAMES[err.errno]
             seen[result] = seen.get(result, 0) + 1
         return " ".join(f"{k}={v}" for k, v in sorted(seen.items()))
+
+    @staticmethod
+    def do_dm(what, name, *words):
+        if what in ("table", "status"):
+            return dmioctl.lines(name, dmioctl.STATUS_TABLE if what == "table" else 0)
+        if what == "message":
+            words = (" ".join(words),)
+        elif what == "load":
+            words = (*words[:2], " ".join(words[2:]))
+        getattr(dmioctl, what)(name, *words)
+        return "OK"
 
     @staticmethod
     def _text(path):

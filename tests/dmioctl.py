@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The device-mapper ioctls that the tests need, for sysio.py: no process for each, and the errno as it is."""
+
+import fcntl
+import os
+import struct
+
+CONTROL = "/dev/mapper/control"
+# struct dm_ioctl: version, data_size, data_start, target_count, open_count, flags, event_nr, padding, dev, name, uuid
+HEADER = struct.Struct("<3I3IiIIIQ128s129s7x")
+# struct dm_target_spec: sector_start, length, status, next, target_type
+SPEC = struct.Struct("<QQiI16s")
+CREATE, REMOVE, SUSPEND, LOAD, CLEAR, TABLE_STATUS, MESSAGE = 3, 4, 6, 9, 10, 12, 14
+SUSPENDED, STATUS_TABLE, NOFLUSH = 1 << 1, 1 << 4, 1 << 11
+ROOM = 16384
+
+
+def call(number, name, flags=0, targets=0, data=b""):
+    """One ioctl; returns the event number, the number of targets and the data that came back."""
+    size = HEADER.size + max(ROOM, len(data))
+    head = HEADER.pack(4, 0, 0, size, HEADER.size, targets, 0, flags, 0, 0, 0, name.encode(), b"")
+    buf = bytearray((head + data).ljust(size, b"\0"))
+    fd = os.open(CONTROL, os.O_RDWR)
+    try:
+        fcntl.ioctl(fd, 3 << 30 | HEADER.size << 16 | 0xFD << 8 | number, buf)
+    finally:
+        os.close(fd)
+    fields = HEADER.unpack_from(buf)
+    return fields[8], fields[5], bytes(buf[fields[4] :])
+
+
+def create(name):
+    call(CREATE, name)
+
+
+def remove(name):
+    call(REMOVE, name)
+
+
+def clear(name):
+    call(CLEAR, name)
+
+
+def load(name, length, target, params):
+    spec = SPEC.pack(0, int(length), 0, 0, target.encode())
+    data = spec + params.encode() + b"\0"
+    call(LOAD, name, targets=1, data=data + bytes(-len(data) % 8))
+
+
+def suspend(name, *options):
+    call(SUSPEND, name, SUSPENDED | (NOFLUSH if "noflush" in options else 0))
+
+
+def resume(name):
+    call(SUSPEND, name)
+
+
+def message(name, text):
+    call(MESSAGE, name, data=struct.pack("<Q", 0) + text.encode() + b"\0")
+
+
+def lines(name, flags=0):
+    """The table, or without STATUS_TABLE the status, a line for each target, as dmsetup prints it."""
+    _, count, data = call(TABLE_STATUS, name, flags)
+    at, out = 0, []
+    for _ in range(count):
+        start, length, _, following, target = SPEC.unpack_from(data, at)
+        text = data[at + SPEC.size :].split(b"\0")[0].decode()
+        out.append(f"{start} {length} {target.rstrip(chr(0).encode()).decode()} {text}")
+        at = following
+    return ", ".join(out)
