@@ -56,7 +56,7 @@ htmldocs: ## Documentation/ as HTML
 	@scripts/htmldocs.sh
 
 rust-analyzer: ## rust-project.json for the editor
-	@scripts/build.sh $(FLAVOUR) rust-analyzer >/dev/null
+	@ko=$$(scripts/build.sh $(FLAVOUR) rust-analyzer) && cp "$$(dirname "$$ko")/rust-project.json" .
 
 distclean-cache: ## delete the cache: kernels, source, tools
 	@scripts/distclean-cache.sh
