@@ -105,9 +105,10 @@ const REQUEUE: u64 = 0;
 const RETRY: u64 = 1;
 const REMOVAL: u64 = 2;
 const NO_PATH: u64 = 3;
-const DETACH: u64 = 4;
-const SCAN: u64 = 5;
-const REAP: u64 = 6;
+const SCAN: u64 = 4;
+const REAP: u64 = 5;
+/// Of a path.
+const CLOSE: u64 = 0;
 
 /// What stage of its life a head is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ enum State {
     Building,
     /// It has paths.
     Live,
-    /// It has none: its removal is pending.
+    /// It has none, or none that is not being closed: its removal is pending.
     Pending,
     /// It is being removed, or has been. Opening it is `ENXIO`.
     Dying,
@@ -177,7 +178,7 @@ struct Inner {
     deadline: Option<(Instant<Monotonic>, u32)>,
     /// The user has asked for the head's removal: no path keeps it.
     doomed: bool,
-    /// I/O has waited long enough for the paths that are there.
+    /// I/O has waited long enough.
     expired: bool,
 }
 
@@ -231,8 +232,6 @@ pub(crate) struct Head {
     #[pin]
     no_path: DelayedWork<Self, NO_PATH>,
     #[pin]
-    detach: Work<Self, DETACH>,
-    #[pin]
     scan: Work<Self, SCAN>,
     #[pin]
     reap: Work<Self, REAP>,
@@ -245,7 +244,6 @@ pub(crate) struct Head {
 
 impl_has_token_work! {
     impl HasPlainWork<REQUEUE> for Head { self.requeue }
-    impl HasPlainWork<DETACH> for Head { self.detach }
     impl HasPlainWork<SCAN> for Head { self.scan }
     impl HasPlainWork<REAP> for Head { self.reap }
 }
@@ -299,7 +297,6 @@ impl Head {
                 retry <- new_delayed_work!("rmpath_retry"),
                 removal <- new_delayed_work!("rmpath_removal"),
                 no_path <- new_delayed_work!("rmpath_no_path"),
-                detach <- new_work!("rmpath_detach"),
                 scan <- new_work!("rmpath_scan"),
                 reap <- new_work!("rmpath_reap"),
                 shared,

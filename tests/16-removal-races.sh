@@ -19,7 +19,6 @@ slow() {
 slow 0 && nvmet_up && nvmet_ns 1 "$(dm_node rmt-slow)" "$NGUID1" || bail "no slow path"
 # begin DELAY: a head on the disk behind port 1, with a read in flight that stays there.
 begin() {
-	local disk
 	check "a path" nvme_connect 1
 	disk=$(nvme_disk 1)
 	add_path "device=/dev/$disk" || bail "no head can be made"
@@ -48,15 +47,21 @@ read_ends() {
 	like "$(answer r)" '^(OK|EIO)$' "the slow read ends"
 }
 
-# Path A is going with a read in flight; meanwhile B comes and goes; then the delay runs out.
-begin 15
+# Path A is going with a read in flight; meanwhile B comes and goes, and does not wait for A. The delay runs out before
+# the read ends: the head has to stay for that, but not longer.
+begin 3000
 other_comes
 check "it goes too" nvme_disconnect 2
 eventually 60 "the removal is pending" hstate_is "$HEAD" removal-pending
-is "$(refcnt)" 3 "a head, an opener and one pending removal"
+count_is 3 "a head, an opener and one pending removal"
+eventually 60 "the second path is closed, the first one is not" has_paths "$HEAD" "$disk"
+is "$(attr "$(hattr "$HEAD" delayed_removal_secs)" 1)" OK "the delay runs out"
+count_is 2 "the removal has run"
+is "$(hstate "$HEAD")" removal-pending "and left the head to its read"
+is "$(sysio "open /dev/$HEAD ro" "read 0 4096")" EIO "other reads do not wait any more"
 read_ends
 server_stop r
-eventually 120 "the head goes when the delay is over" gone "/sys/block/$HEAD"
+eventually 60 "the head goes" gone "/sys/block/$HEAD"
 count_is 0 "with every reference"
 
 # The same, and the delay becomes 0 in between: removed once, not twice.

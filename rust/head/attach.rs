@@ -396,7 +396,7 @@ impl Head {
         // Its death was told to nobody while it had no head; after the full barriers of publishing
         // it, one side sees the other.
         if handle.state.is_dead() || this.inner.lock().doomed {
-            Self::queue_detach(this.as_arc_borrow());
+            PathHandle::kill(handle.as_arc_borrow());
         }
     }
 

@@ -11,9 +11,10 @@ use super::{
         Discovery,
         Running, //
     },
+    path::PathHandle,
     registry::Shared,
     spec::Spec,
-    DETACH, //
+    CLOSE, //
 };
 use crate::abstractions::{
     block_device::DevT,
@@ -68,10 +69,8 @@ fn remove_path(shared: &Shared, spec: &Spec) -> Result<(), Refusal> {
     }
     let dev = DevT::lookup(&spec.device).map_err(Refusal::Lookup)?;
     let handle = shared.member_of(dev).ok_or(Refusal::NotAPath)?;
-    handle.kill();
-    if let Some(head) = handle.head() {
-        flush::<DETACH, _>(&**head);
-    }
+    PathHandle::kill(handle.as_arc_borrow());
+    flush::<CLOSE, _>(&*handle);
     Ok(())
 }
 

@@ -2,10 +2,11 @@
 
 //! How a path ceases to be one.
 //!
-//! Whoever finds a path dead, or wants it gone, marks it so and queues this. The path leaves the
-//! path set; when nobody can see it there any more it is shut, which waits for its I/O; then its
-//! device is closed. Only then is it no longer a member, and if it was the last, the head's removal
-//! is armed in the same critical section.
+//! Whoever finds a path dead, or wants it gone, marks it so and queues its work item. The path
+//! leaves the path set, and if it was the last, the head's removal is armed in the same critical
+//! section. When nobody can see the path there any more it is shut, which waits for its I/O; then
+//! its device is closed, and only then is it no longer a member. A head is not removed while it has
+//! members, so the path's link to the disk is undone before the disk goes.
 
 use super::{
     Head,
@@ -13,7 +14,7 @@ use super::{
     PathHandle,
     PathSet,
     State,
-    DETACH, //
+    CLOSE, //
 };
 use crate::abstractions::{
     memalloc::NoIo,
@@ -33,40 +34,36 @@ use kernel::{
 };
 
 impl Head {
-    /// Has the paths closed that are dead. Any context.
-    pub(super) fn queue_detach(this: ArcBorrow<'_, Self>) {
-        // If it is queued already, it will see what was marked. The token that comes back is not
-        // the last reference: the caller has one.
-        drop(
-            this.shared
-                .detach
-                .enqueue::<DETACH, _, _>(Token::of(this.into())),
-        );
-    }
+    /// Takes a path out of the path set, if it is in there. It stays a member.
+    fn withdraw(this: ArcBorrow<'_, Self>, handle: &Arc<PathHandle>) -> Option<OpenMember> {
+        let setup = this.setup.lock();
+        let mut set = PathSet::with_room_for_sure(this.inner.lock().members.len());
 
-    /// Takes the next path that is to go out of the path set.
-    fn withdraw(&self) -> Option<(Arc<PathHandle>, OpenMember)> {
-        let setup = self.setup.lock();
-        let mut set = PathSet::with_room_for_sure(self.inner.lock().members.len());
-
-        let mut inner = self.inner.lock();
-        let doomed = inner.doomed;
-        let leaves = |handle: &PathHandle| doomed || handle.state.is_dead();
-        let member = inner
+        let mut inner = this.inner.lock();
+        let open = inner
             .members
             .iter_mut()
-            .find(|member| member.open.is_some() && leaves(&member.handle))?;
-        // The doomed head's paths die too: nothing shall use them from now on.
-        member.handle.state.kill();
-        let handle = member.handle.clone();
-        let open = member.open.take()?;
+            .find(|member| Arc::ptr_eq(&member.handle, handle))?
+            .open
+            .take()?;
+        let lost = inner.state == State::Live
+            && inner.members.iter().all(|member| member.open.is_none());
+        let superseded = if lost {
+            Self::lost_last_path(this, &mut inner)
+        } else {
+            [None, None]
+        };
         inner.fill(&mut set);
-        let old = self.paths.replace(set);
+        let old = this.paths.replace(set);
         drop(inner);
+        drop(superseded);
         drop(setup);
         // A grace period: from here on nobody chooses the path.
         drop(old);
-        Some((handle, open))
+        if lost {
+            pr_info!("rmpath{}: the last path is gone\n", this.id);
+        }
+        Some(open)
     }
 
     /// Takes all paths out of the path set, for a head that is abandoned. Under `setup`.
@@ -83,11 +80,10 @@ impl Head {
             .iter()
             .position(|member| Arc::ptr_eq(&member.handle, handle));
         let member = position.and_then(|position| inner.members.remove(position).ok());
-        let lost = inner.members.is_empty() && inner.state == State::Live;
-        let superseded = if lost {
-            Self::lost_last_path(this, &mut inner)
+        let superseded = if inner.members.is_empty() {
+            Self::lost_last_member(this, &mut inner)
         } else {
-            [None, None]
+            None
         };
         drop(inner);
         drop(superseded);
@@ -95,29 +91,30 @@ impl Head {
             drop(this.ids.remove(member.id));
         }
         drop(setup);
-        if lost {
-            pr_info!("rmpath{}: the last path is gone\n", this.id);
-        }
     }
 }
 
-impl WorkItem<DETACH> for Head {
+impl WorkItem<CLOSE> for PathHandle {
     type Pointer = Token<Self>;
 
     fn run(token: Self::Pointer) {
         let _no_io = NoIo::enter();
-        let head = token.object().as_arc_borrow();
-        while let Some((handle, open)) = head.withdraw() {
-            let OpenMember { folder, path } = open;
-            // Waits for the I/O that is under way; it comes back through `end_io`, and goes
-            // elsewhere if it failed.
-            path.shut();
-            pr_info!("rmpath{}: path {} leaves\n", head.id, path.device().name());
-            drop(folder);
-            // The last reference: unlinks and closes the device.
-            drop(path);
-            Self::forget(head, &handle);
-        }
+        let handle = token.object();
+        // It is queued by those who know its head.
+        let Some(head) = handle.head().map(Arc::as_arc_borrow) else {
+            return;
+        };
+        let Some(OpenMember { folder, path }) = Head::withdraw(head, handle) else {
+            return;
+        };
+        // Waits for the I/O that is under way; it comes back through `end_io`, and goes elsewhere
+        // if it failed.
+        path.shut();
+        pr_info!("rmpath{}: path {} leaves\n", head.id, path.device().name());
+        drop(folder);
+        // The last reference: unlinks and closes the device.
+        drop(path);
+        Head::forget(head, handle);
     }
 }
 

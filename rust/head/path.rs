@@ -2,7 +2,10 @@
 
 //! One path of a head.
 
-use super::Head;
+use super::{
+    Head,
+    CLOSE, //
+};
 use crate::{
     abstractions::{
         block_device::{
@@ -14,6 +17,10 @@ use crate::{
         percpu_ref::{
             Live,
             LiveRef, //
+        },
+        workqueue::{
+            impl_has_token_work,
+            Token, //
         },
     },
     mpath::{
@@ -35,9 +42,14 @@ use kernel::{
         ArcBorrow,
         SetOnce, //
     },
+    workqueue::{
+        new_work,
+        Work, //
+    },
 };
 
 /// What is known of a path beside its device; what sysfs shows, and what the device's death is told.
+#[pin_data]
 pub(super) struct PathHandle {
     /// Whether it is usable.
     pub(super) state: PathState,
@@ -47,19 +59,29 @@ pub(super) struct PathHandle {
     pub(super) failovers: Atomic<u64>,
     inflight: PerCpuCounter,
     head: SetOnce<Arc<Head>>,
+    #[pin]
+    close: Work<Self, CLOSE>,
+}
+
+impl_has_token_work! {
+    impl HasPlainWork<CLOSE> for PathHandle { self.close }
 }
 
 impl PathHandle {
     /// That of a path whose head is not known yet. `ENOMEM`.
     pub(super) fn new(access: AccessState, weight: u32) -> Result<Arc<Self>> {
-        let handle = Self {
-            state: PathState::new(access),
-            weight,
-            failovers: Atomic::new(0),
-            inflight: PerCpuCounter::new()?,
-            head: SetOnce::new(),
-        };
-        Ok(Arc::new(handle, GFP_KERNEL)?)
+        let inflight = PerCpuCounter::new()?;
+        Arc::pin_init(
+            pin_init!(Self {
+                state: PathState::new(access),
+                weight,
+                failovers: Atomic::new(0),
+                inflight,
+                head: SetOnce::new(),
+                close <- new_work!("rmpath_close"),
+            }),
+            GFP_KERNEL,
+        )
     }
 
     /// Tells it its head, once: from now on the device's death reaches that.
@@ -90,10 +112,16 @@ impl PathHandle {
     }
 
     /// The path is to go, for good: marks it and queues the rest. Any context.
-    pub(super) fn kill(&self) {
-        self.state.kill();
-        if let Some(head) = self.head() {
-            Head::queue_detach(head.as_arc_borrow());
+    pub(super) fn kill(this: ArcBorrow<'_, Self>) {
+        this.state.kill();
+        if let Some(head) = this.head() {
+            // If it is queued already, that is enough. The token that comes back is not the last
+            // reference: the caller has one.
+            drop(
+                head.shared
+                    .close
+                    .enqueue::<CLOSE, _, _>(Token::of(this.into())),
+            );
         }
     }
 
@@ -105,7 +133,7 @@ impl PathHandle {
 
 impl Holder for PathHandle {
     fn mark_dead(this: ArcBorrow<'_, Self>) {
-        this.kill();
+        Self::kill(this);
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Shared {
     /// Removes heads.
     pub(super) removal: Queue,
     /// Closes paths, which waits for their I/O.
-    pub(super) detach: Queue,
+    pub(super) close: Queue,
     /// Scans partitions, which reads from heads.
     pub(super) scan: Queue,
     /// Releases heads whose last opener has gone.
@@ -62,7 +62,7 @@ impl Shared {
         let heads = IdTable::new(GFP_KERNEL)?;
         let requeue = Queue::new(c"rmpath_requeue", QueueKind::Reclaim)?;
         let removal = Queue::new(c"rmpath_removal", QueueKind::Unbound)?;
-        let detach = Queue::new(c"rmpath_detach", QueueKind::Unbound)?;
+        let close = Queue::new(c"rmpath_close", QueueKind::Unbound)?;
         let scan = Queue::new(c"rmpath_scan", QueueKind::Unbound)?;
         let reap = Queue::new(c"rmpath_reap", QueueKind::Unbound)?;
         Arc::pin_init(
@@ -72,7 +72,7 @@ impl Shared {
                 registry <- new_mutex!(RBTree::new(), "rmpath_registry"),
                 requeue,
                 removal,
-                detach,
+                close,
                 scan,
                 reap,
             }),

@@ -10,11 +10,11 @@
 
 use super::{
     io::Gate,
+    path::PathHandle,
     Head,
     Inner,
     State,
     Visible,
-    DETACH,
     NO_PATH,
     REMOVAL,
     REQUEUE,
@@ -81,7 +81,8 @@ impl Head {
         Self::kick(this);
     }
 
-    /// The last path has gone: arms the removal. The caller drops the token after the lock.
+    /// The last path is out of the path set: arms the removal. The caller drops the tokens after the
+    /// lock.
     pub(super) fn lost_last_path(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> [Superseded; 2] {
         inner.state = State::Pending;
         // From now on the pending removal ends the wait, however long I/O has waited before.
@@ -97,11 +98,22 @@ impl Head {
             false => this.delay.load(Relaxed),
         };
         inner.deadline = Some((Instant::now(), secs));
+        inner.expired = false;
         this.update_gate(inner);
         let token = Self::pinned(&this.into());
         this.shared
             .removal
             .arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs))
+    }
+
+    /// The last member has gone. If the removal had to wait for that beyond its deadline, it is due
+    /// now. The caller drops the token after the lock.
+    pub(super) fn lost_last_member(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> Superseded {
+        if inner.state != State::Pending || inner.remaining().is_some() {
+            return None;
+        }
+        let token = Self::pinned(&this.into());
+        this.shared.removal.arm::<REMOVAL, _, _>(token, 0)
     }
 
     /// A path has come: disarms. The caller drops the tokens after the lock.
@@ -117,7 +129,7 @@ impl Head {
     pub(super) fn arm_no_path(this: ArcBorrow<'_, Self>) -> Superseded {
         let token = Self::pinned(&this.into());
         let delay = secs_to_jiffies(this.delay.load(Relaxed));
-        this.shared.detach.arm::<NO_PATH, _, _>(token, delay)
+        this.shared.close.arm::<NO_PATH, _, _>(token, delay)
     }
 
     /// A path is usable again: I/O that comes to wait waits from then on.
@@ -180,12 +192,14 @@ impl Head {
             State::Live => {
                 inner.doomed = true;
                 this.update_gate(&inner);
+                for member in inner.members.iter() {
+                    PathHandle::kill(member.handle.as_arc_borrow());
+                }
                 None
             }
         };
         drop(inner);
         drop(superseded);
-        Self::queue_detach(this);
         Self::settle(this);
         Ok(())
     }
@@ -211,7 +225,6 @@ impl Head {
         drop(disarm_sync::<RETRY, _, _>(&**this));
         drop(disarm_sync::<NO_PATH, _, _>(&**this));
         drop(cancel_sync::<SCAN, _, _>(&**this));
-        drop(cancel_sync::<DETACH, _, _>(&**this));
         // Last: the others may queue it.
         drop(cancel_sync::<REQUEUE, _, _>(&**this));
         // Only now may another head have the number, and with it the disk's name.
@@ -247,7 +260,7 @@ impl WorkItem<REMOVAL> for Head {
         let mut inner = head.inner.lock();
 
         // Nothing of what was true when this was armed need be true now.
-        if inner.state != State::Pending || !inner.members.is_empty() {
+        if inner.state != State::Pending {
             drop(inner);
             drop(registry);
             drop(setup);
@@ -265,6 +278,18 @@ impl WorkItem<REMOVAL> for Head {
             drop(registry);
             drop(setup);
             drop(superseded);
+            return;
+        }
+
+        if !inner.members.is_empty() {
+            // Their devices are in use until their I/O has ended. Whoever closes the last one comes
+            // back to this; other I/O has waited long enough.
+            inner.expired = true;
+            head.update_gate(&inner);
+            drop(inner);
+            drop(registry);
+            drop(setup);
+            Self::settle(head.as_arc_borrow());
             return;
         }
 

@@ -90,7 +90,7 @@ pub(super) static PATH: [Attribute<PathHandle>; 5] = [
     }),
     Attribute::wo(c"delete", |path, text| match trimmed(text) {
         b"1" => {
-            path.kill();
+            PathHandle::kill(path);
             Ok(())
         }
         _ => Err(EINVAL),
