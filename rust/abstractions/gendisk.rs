@@ -66,6 +66,9 @@ use kernel::{
     },
 };
 
+/// The largest capacity, in sectors: `BLK_DEV_MAX_SECTORS`.
+const MAX_SECTORS: u64 = (1 << 54) - 1;
+
 /// What a disk does.
 #[vtable]
 pub(crate) trait Operations: Send + Sync + Sized + 'static {
@@ -136,6 +139,9 @@ impl NewDisk {
         sectors: u64,
         data: Arc<T>,
     ) -> Result<Disk<T>> {
+        if sectors > MAX_SECTORS {
+            return Err(EINVAL);
+        }
         let disk = self.0.as_ptr();
         let links = Arc::pin_init(new_mutex!(true, "rmpath_disk_links"), GFP_KERNEL)?;
         // SAFETY: By the type invariant the disk is ours alone.
@@ -166,7 +172,9 @@ impl NewDisk {
         if let Err(error) = added {
             // SAFETY: A disk that was not added does not call `free_disk`: the data is ours.
             drop(unsafe { Arc::from_raw(raw) });
-            return Err(error);
+            // There is no cause for EINVAL. But `device_add_disk()` does not look whether there was
+            // memory for the device's name, and `device_add()` refuses a device without one.
+            return Err(if error == EINVAL { ENOMEM } else { error });
         }
         core::mem::forget(self);
         // INVARIANT: The disk was just added, with data of type `T`.
