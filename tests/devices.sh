@@ -190,12 +190,20 @@ devices_release() {
 	for m in $(awk -v dir="$TMP/" 'index($2, dir) == 1 {print $2}' /proc/mounts | tac); do
 		within 120 umount "$m" || diag "cannot unmount $m"
 	done
-	for m in $(dmsetup ls 2>/dev/null | awk '/^rmt-/ {print $1}'); do
-		within 120 dmsetup --noudevsync remove --force --retry "$m" >/dev/null 2>&1 || diag "cannot remove the map $m"
-	done
+	# Those that a device of ours stands on can go only after that.
+	maps_remove
 	for h in $(heads); do
 		within 120 remove_head "$h" || diag "cannot remove $h"
 	done
+}
+
+# maps_remove: all that can be removed; fails if some are left.
+maps_remove() {
+	local m rc=0
+	for m in $(dmsetup ls 2>/dev/null | awk '/^rmt-/ {print $1}'); do
+		within 120 dmsetup --noudevsync remove --force --retry "$m" >/dev/null 2>&1 || rc=1
+	done
+	return $rc
 }
 
 # devices_down: the devices themselves.
@@ -212,6 +220,7 @@ devices_down() {
 		rmdir "$NVMET"/ports/[12] "$NVMET/subsystems/$NQN" 2>/dev/null
 	fi
 	[ ! -d /sys/module/scsi_debug ] || within 120 modprobe -r scsi_debug || diag "cannot remove scsi_debug"
+	maps_remove || diag "cannot remove all maps"
 	for d in "$CONFIGFS"/nullb/nb*; do
 		[ -d "$d" ] && nullb_remove "$(basename "$d")"
 	done
