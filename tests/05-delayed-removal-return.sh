@@ -27,7 +27,7 @@ count_is 3 "with no more references"
 check "path 2 is lost" nvme_disconnect 2
 eventually 60 "the removal is pending" hstate_is "$HEAD" removal-pending
 count_is 4 "and holds one reference more"
-is "$(paths "$HEAD")" "" "there is no path"
+eventually 60 "there is no path" has_paths "$HEAD"
 is "$(value "/sys/block/$HEAD/size")" "$(sectors nbstore)" "the disk keeps its size"
 
 parked=$(value "$requeued")

@@ -57,9 +57,15 @@ impl Head {
         let old = this.paths.replace(set);
         drop(inner);
         drop(superseded);
-        drop(setup);
-        // A grace period: from here on nobody chooses the path.
+        // A grace period: from here on nobody chooses the path. Under `setup`, or a set of another
+        // path's would still have this one when it is to be closed.
         drop(old);
+        if lost {
+            // Who still saw the set may have armed the timer again.
+            let late = this.stop_waiting(&mut this.inner.lock());
+            drop(late);
+        }
+        drop(setup);
         if lost {
             pr_info!("rmpath{}: the last path is gone\n", this.id);
         }

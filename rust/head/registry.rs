@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) heads: Arc<IdTable<Head>>,
     #[pin]
     pub(super) registry: Mutex<Registry>,
-    /// Sends parked bios on. Its items wait for nothing but memory, for which it has a rescuer.
+    /// Sends parked bios on, or has them fail. Its items do not wait for I/O.
     pub(super) requeue: Queue,
     /// Removes heads.
     pub(super) removal: Queue,

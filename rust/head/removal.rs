@@ -129,7 +129,7 @@ impl Head {
     pub(super) fn arm_no_path(this: ArcBorrow<'_, Self>) -> Superseded {
         let token = Self::pinned(&this.into());
         let delay = secs_to_jiffies(this.delay.load(Relaxed));
-        this.shared.close.arm::<NO_PATH, _, _>(token, delay)
+        this.shared.requeue.arm::<NO_PATH, _, _>(token, delay)
     }
 
     /// A path is usable again: I/O that comes to wait waits from then on.
@@ -142,13 +142,15 @@ impl Head {
     }
 
     /// Somebody has changed the state of a path. May sleep.
-    pub(super) fn path_changed(this: ArcBorrow<'_, Self>, usable: bool) {
-        if usable {
-            let mut inner = this.inner.lock();
-            let superseded = this.stop_waiting(&mut inner);
-            drop(inner);
-            drop(superseded);
-        }
+    pub(super) fn path_changed(this: ArcBorrow<'_, Self>) {
+        let mut inner = this.inner.lock();
+        let superseded = if inner.has_usable() {
+            this.stop_waiting(&mut inner)
+        } else {
+            None
+        };
+        drop(inner);
+        drop(superseded);
         Self::settle(this);
     }
 

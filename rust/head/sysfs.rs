@@ -121,7 +121,7 @@ fn store_state(path: ArcBorrow<'_, PathHandle>, text: &[u8]) -> Result {
         }
     }
     if let Some(head) = path.head() {
-        Head::path_changed(head.as_arc_borrow(), path.state.is_usable());
+        Head::path_changed(head.as_arc_borrow());
     }
     Ok(())
 }
