@@ -4,7 +4,7 @@
 # changing states. Whatever it answers, the request is carried out or leaves nothing behind: no head, no claim on the
 # device, no reference.
 #
-# RMPATH_STRIDE  look at every so many allocations (default: 2 for a new head, 1 for the rest)
+# RMPATH_STRIDE  look at every so many allocations (default: 3 for a new head, 1 for the rest)
 # Time limit: 1200 s
 . "$(dirname "$0")/lib.sh"
 
@@ -39,7 +39,7 @@ each() {
 sh_same() { [ "$(snapshot)" = "$1" ]; }
 one_head() { remove_head "$(head_of mem)"; }
 
-each "the first path of a head" 2 $CLASS/add_path "device=/dev/nba wwid=mem" one_head \
+each "the first path of a head" 3 $CLASS/add_path "device=/dev/nba wwid=mem" one_head \
 	"wait_for 60 free_disk nba"
 count_is 0 "nothing is held"
 check "a head" add_path "device=/dev/nba wwid=mem"
