@@ -191,6 +191,16 @@ check "resume with the new table" within 120 dmset resume rmt-a
 is "$(answer m)" OK "the write completes through it"
 is "$(sysio "open /dev/$a" "verify 4096 4096 14")" OK "the data is there"
 count_is 1 "the old table's reference is back"
+if [ -e "$(inject_file "$c")" ]; then
+	inject "$c" READ RESOURCE && inject "$d" READ RESOURCE || bail "no errors can be injected"
+	tell m "read 0 4096"
+	check "noflush suspend while the paths are short of resources" within 120 dmset suspend --noflush rmt-a
+	inject_none "$c"
+	inject_none "$d"
+	is "$(answer m 1)" NOTHING "the read has not failed"
+	check "resume" within 120 dmset resume rmt-a
+	is "$(answer m)" OK "and succeeds when they are not"
+fi
 check "back to the old table" dmset load rmt-a --table "$one_group"
 check "resume alone suspends too" within 120 dmset resume rmt-a
 parked 15

@@ -92,10 +92,8 @@ impl Multipath {
     /// Has clones that wait for resources wait for a path only.
     pub(super) fn hurry(&self) {
         let mut state = self.state.lock();
-        let mut delayed = state.delayed.take();
-        while let Some(bio) = delayed.pop() {
-            state.parked.push(bio);
-        }
+        let delayed = state.delayed.take();
+        state.parked.append(delayed);
     }
 
     /// Submits the parked clones again. May sleep.
@@ -113,7 +111,7 @@ impl Multipath {
         if path.is_none() {
             let mut state = self.state.lock();
             path = self.groups.choose(&mut state.switch);
-            if path.is_none() && state.may_park() {
+            if path.is_none() && state.may_park(bio.info()) {
                 state.parked.push(bio);
                 return;
             }
@@ -138,7 +136,7 @@ impl Multipath {
             bio.data_mut().path = path.number;
             return bio.remap(path.device);
         }
-        let may_park = state.may_park();
+        let may_park = state.may_park(bio.info());
         if bio.is_nowait() {
             drop(state);
             return match may_park || bio.info().noflush_suspending() {
@@ -185,6 +183,8 @@ impl Multipath {
             Self::fail_path(this, bio.info(), path, FailReason::Io);
         } else if data.soft_retries < MAX_SOFT_RETRIES {
             data.soft_retries += 1;
+        } else if verdict == Verdict::RetryLater {
+            return bio.push_back().unwrap_or_else(|bio| bio.done(status));
         } else {
             return bio.done(status);
         }
@@ -226,7 +226,7 @@ impl Multipath {
     ) -> Ended<'a> {
         let BioData { error, retries, .. } = *bio.data_mut();
         let mut state = this.state.lock();
-        let may_park = state.may_park();
+        let may_park = state.may_park(bio.info());
         let go_on = may_park || (retries <= MAX_RETRIES && this.groups.usable() > 0);
         if bio.is_nowait() {
             drop(state);
@@ -241,7 +241,8 @@ impl Multipath {
             return bio.push_back().unwrap_or_else(|bio| bio.done(error));
         }
         let (kept, ended) = bio.keep();
-        if retry == Retry::Later && !state.suspended {
+        // Also while a suspend waits for it: it is not long, and hurrying would use up its retries.
+        if retry == Retry::Later {
             let first = state.delayed.is_empty();
             state.delayed.push(kept);
             drop(state);

@@ -132,18 +132,33 @@ pub(super) struct State {
     pub(super) switch: Switch,
     /// Keep I/O when there is no path, as configured.
     queue_if_no_path: bool,
-    /// A suspend is under way or done: it would wait for I/O that is kept.
-    pub(super) suspended: bool,
+    pub(super) suspend: Suspend,
     /// Clones without a path, or on their way to another one.
     pub(super) parked: BioList<Kept>,
     /// Clones that wait for resources.
     pub(super) delayed: BioList<Kept>,
 }
 
+/// Whether a suspend is under way or done: it would wait for I/O that is kept.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Suspend {
+    None,
+    /// I/O without a path fails.
+    Flush,
+    /// dm core takes it back. When it no longer does, the suspend was interrupted, and we are about
+    /// to be told.
+    NoFlush,
+}
+
 impl State {
     /// Whether a clone without a path may wait for one.
-    pub(super) fn may_park(&self) -> bool {
-        self.queue_if_no_path && !self.suspended
+    pub(super) fn may_park(&self, info: &TargetInfo) -> bool {
+        self.queue_if_no_path
+            && match self.suspend {
+                Suspend::None => true,
+                Suspend::Flush => false,
+                Suspend::NoFlush => !info.noflush_suspending(),
+            }
     }
 }
 
@@ -237,7 +252,7 @@ impl Multipath {
         let state = State {
             switch: Switch::new(table.initial_group, &groups),
             queue_if_no_path: table.features.queue_if_no_path,
-            suspended: false,
+            suspend: Suspend::None,
             parked: BioList::new(),
             delayed: BioList::new(),
         };
@@ -411,14 +426,16 @@ impl Target for Multipath {
         Self::fail(this, bio, status)
     }
 
-    fn presuspend(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
-        this.state.lock().suspended = true;
-        this.hurry();
+    fn presuspend(this: ArcBorrow<'_, Self>, info: &TargetInfo) {
+        this.state.lock().suspend = match info.noflush_suspending() {
+            true => Suspend::NoFlush,
+            false => Suspend::Flush,
+        };
         Self::kick(this);
     }
 
     fn presuspend_undo(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
-        this.state.lock().suspended = false;
+        this.state.lock().suspend = Suspend::None;
     }
 
     fn postsuspend(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
@@ -428,7 +445,7 @@ impl Target for Multipath {
     }
 
     fn resume(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
-        this.state.lock().suspended = false;
+        this.state.lock().suspend = Suspend::None;
     }
 
     fn status(
@@ -437,16 +454,15 @@ impl Target for Multipath {
         kind: StatusKind,
         out: &mut StatusWriter<'_>,
     ) {
-        let view = {
-            let state = this.state.lock();
-            status::View {
-                features: &this.features,
-                queue_if_no_path: state.may_park(),
-                has_chosen: state.switch.has_chosen(),
-                group: this.groups.shown(&state.switch),
-            }
-        };
         let target = (Self::NAME, Self::VERSION);
+        // Until all is written, so that what is shown was true at one time.
+        let state = this.state.lock();
+        let view = status::View {
+            features: &this.features,
+            queue_if_no_path: state.queue_if_no_path && state.suspend == Suspend::None,
+            has_chosen: state.switch.has_chosen(),
+            group: this.groups.shown(&state.switch),
+        };
         status::write(out, kind, target, &view, &this.groups);
     }
 

@@ -98,6 +98,23 @@ impl<B: Listed> BioList<B> {
         Some(unsafe { B::from_raw(bio) })
     }
 
+    /// Adds all of another list at the end.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        let head = core::mem::replace(&mut other.head, core::ptr::null_mut());
+        if head.is_null() {
+            return;
+        }
+        if self.head.is_null() {
+            self.head = head;
+        } else {
+            // SAFETY: By the type invariant `tail` is a valid bio of the chain.
+            unsafe { (*self.tail).bi_next = head };
+        }
+        // INVARIANT: The chain ends with that of the other list, which is empty now.
+        self.tail = other.tail;
+        self.len += core::mem::take(&mut other.len);
+    }
+
     /// Takes all of them out.
     pub(crate) fn take(&mut self) -> Self {
         core::mem::replace(self, Self::new())
@@ -142,6 +159,30 @@ mod tests {
             bio.bi_iter.bi_sector = number;
             Ok(Self(bio))
         }
+    }
+
+    #[test]
+    fn a_list_is_appended_in_order() -> Result {
+        let mut list = BioList::new();
+        list.append(BioList::new());
+        let mut one = BioList::new();
+        one.push(Dummy::new(1)?);
+        list.append(one);
+        let mut others = BioList::new();
+        others.push(Dummy::new(2)?);
+        others.push(Dummy::new(3)?);
+        list.append(others);
+        list.append(BioList::new());
+        list.push(Dummy::new(4)?);
+        let len = list.len();
+        let mut sum = 0;
+        while let Some(dummy) = list.pop() {
+            sum = sum * 10 + dummy.0.bi_iter.bi_sector;
+        }
+
+        assert_eq!(len, 4);
+        assert_eq!(sum, 1234);
+        Ok(())
     }
 
     #[test]

@@ -137,7 +137,8 @@ impl<T: Target> Owned<T> {
     }
 }
 
-/// Follows `bio_set_dev()`; inline, because it is done for each I/O.
+/// Follows `bio_set_dev()`; inline, because it is done for each I/O. The cgroup is left to dm core,
+/// which takes that of the bio it has cloned before it submits the clone.
 ///
 /// # Safety
 ///
@@ -151,11 +152,6 @@ unsafe fn set_dev(bio: *mut bindings::bio, bdev: *mut bindings::block_device) {
         fields.bi_flags &= !(1 << bindings::BIO_BPS_THROTTLED);
     }
     fields.bi_bdev = bdev;
-    // SAFETY: The caller promises that it is valid, and it has a device.
-    #[cfg(CONFIG_BLK_CGROUP)]
-    unsafe {
-        bindings::bio_associate_blkg(bio)
-    };
 }
 
 /// A clone in [`Target::succeeded`].
@@ -274,9 +270,6 @@ impl<'a, T: Target> MapBio<'a, T> {
     /// Keeps it, to be submitted later.
     pub(crate) fn keep(self) -> (KeptBio<T>, Mapped<'a>) {
         self.info().common().note_kept();
-        // So that it is accounted to the task that submits it, not to the worker that goes on.
-        // SAFETY: By the type invariant the clone is ours to write; the device is the mapped one.
-        unsafe { set_dev(self.0.bio.as_ptr(), self.0.per_bio().record.bdev) };
         // INVARIANT: It is in the state in which it came.
         let kept = KeptBio(self.0);
         (kept, Mapped(bindings::DM_MAPIO_SUBMITTED, PhantomData))
@@ -401,8 +394,10 @@ impl<T: Target> KeptBio<T> {
             clone.end(BlkStatus::IOERR.as_raw());
             return;
         }
-        // SAFETY: By the type invariant it is a clone that may be submitted; it is given up.
-        unsafe { bindings::submit_bio_noacct(clone.bio.as_ptr()) };
+        // Accounted to the cgroup that submitted the original, not to the worker's.
+        // SAFETY: By the type invariant it is a clone that may be submitted, of a target that leaves
+        // accounting to this; it is given up.
+        unsafe { bindings::dm_submit_bio_remap(clone.bio.as_ptr(), core::ptr::null_mut()) };
     }
 
     /// Ends it. The target is not asked again. Any context.

@@ -167,6 +167,9 @@ impl Setup<'_> {
         let size = u32::try_from(size)?;
         // SAFETY: By the type invariant it is ours to write.
         unsafe { (*self.ti).per_io_data_size = size };
+        // What is submitted by [`KeptBio::submit`](super::KeptBio::submit) is accounted there.
+        // SAFETY: As above.
+        unsafe { (*self.ti).set_accounts_remapped_io(true) };
         Ok(())
     }
 
