@@ -23,12 +23,17 @@ some() {
 	sysio_each "${cmds[@]}"
 	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
 }
-# uses NAME DISK-OR-BOTH: ten reads go there and succeed.
+# uses NAME DISK-OR-BOTH: ten reads go there and succeed. If the disks had more than these, somebody else has read, and
+# it is measured again.
 uses() {
-	local ra rb got
-	ra=$(stat_of "$a" 1) rb=$(stat_of "$b" 1)
-	got=$(some 10)
-	ra=$(($(stat_of "$a" 1) - ra)) rb=$(($(stat_of "$b" 1) - rb))
+	local try ra rb got
+	for try in 1 2 3 4 5; do
+		ra=$(stat_of "$a" 1) rb=$(stat_of "$b" 1)
+		got=$(some 10)
+		ra=$(($(stat_of "$a" 1) - ra)) rb=$(($(stat_of "$b" 1) - rb))
+		[ $((ra + rb)) -gt 10 ] || break
+		diag "try $try: $ra and $rb reads"
+	done
 	case $2 in
 	both) is "$got $((ra >= 4)) $((rb >= 4))" "OK 1 1" "$1 ($ra and $rb)" ;;
 	"$a") is "$got $ra $rb" "OK 10 0" "$1" ;;

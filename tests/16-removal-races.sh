@@ -38,7 +38,7 @@ begin() {
 	pid=$!
 }
 # Its disk has gone from sysfs, but the path's folder is there until the path is closed.
-only_slow_path() { [ "$(echo /sys/block/"$HEAD"/rmpath/path*)" = "$slow_path" ]; }
+only_slow_path() { [ "$(echo /sys/block/"$HEAD"/rmpath/path[0-9]*)" = "$slow_path" ]; }
 # B: the other path comes, while the first one is going.
 other_comes() {
 	check "another path comes" nvme_connect 2

@@ -253,7 +253,7 @@ hstate_is() { reads "/sys/block/$1/rmpath/state" "$2"; }
 # path_dir HEAD DISK: the folder of that path.
 path_dir() {
 	local d
-	for d in /sys/block/"$1"/rmpath/path*; do
+	for d in /sys/block/"$1"/rmpath/path[0-9]*; do
 		[ "$d/device" -ef "/sys/block/$2" ] && echo "$d" && return 0
 	done
 	return 1

@@ -184,7 +184,10 @@ impl Multipath {
         } else if data.soft_retries < MAX_SOFT_RETRIES {
             data.soft_retries += 1;
         } else if verdict == Verdict::RetryLater {
-            return bio.push_back().unwrap_or_else(|bio| bio.done(status));
+            // Who keeps I/O while there is no path does so while there are no resources.
+            if !this.state.lock().may_park(bio.info()) {
+                return bio.push_back().unwrap_or_else(|bio| bio.done(status));
+            }
         } else {
             return bio.done(status);
         }
