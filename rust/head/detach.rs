@@ -46,8 +46,8 @@ impl Head {
             .find(|member| Arc::ptr_eq(&member.handle, handle))?
             .open
             .take()?;
-        let lost = inner.state == State::Live
-            && inner.members.iter().all(|member| member.open.is_none());
+        let lost =
+            inner.state == State::Live && inner.members.iter().all(|member| member.open.is_none());
         let superseded = if lost {
             Self::lost_last_path(this, &mut inner)
         } else {
