@@ -17,19 +17,24 @@
 use kernel::sync::atomic::Atomic;
 
 /// The inline form of a relaxed load.
-pub(crate) trait LoadOnce {
+pub(crate) trait LoadOnce<T> {
     /// As `load(Relaxed)`. Any context.
-    fn load_once(&self) -> u32;
+    fn load_once(&self) -> T;
 }
 
-impl LoadOnce for Atomic<u32> {
-    #[inline]
-    fn load_once(&self) -> u32 {
-        // SAFETY: The pointer is valid and aligned while `self` is borrowed. As `READ_ONCE()` does,
-        // a volatile load of a word may race with atomic stores to it.
-        unsafe { self.as_ptr().read_volatile() }
-    }
+macro_rules! impl_load_once {
+    ($($word:ty),*) => {$(
+        impl LoadOnce<$word> for Atomic<$word> {
+            #[inline]
+            fn load_once(&self) -> $word {
+                // SAFETY: The pointer is valid and aligned while `self` is borrowed. As
+                // `READ_ONCE()` does, a volatile load of a word may race with atomic stores to it.
+                unsafe { self.as_ptr().read_volatile() }
+            }
+        }
+    )*};
 }
+impl_load_once!(u32, u64);
 
 #[cfg(CONFIG_KUNIT = "y")]
 #[kernel::prelude::kunit_tests(rmpath_atomic)]

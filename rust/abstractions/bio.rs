@@ -9,11 +9,14 @@
 //! dropped ends with an error.
 //!
 //! [`clone`] makes clones that own their original; [`list`] keeps bios in lists without
-//! allocating.
+//! allocating; [`read`] asks a device whether it answers.
 
+pub(crate) mod cache;
 pub(crate) mod clone;
 pub(crate) mod list;
+pub(crate) mod read;
 pub(crate) mod status;
+mod trace;
 
 use crate::bindings;
 use core::{
@@ -62,20 +65,42 @@ impl Bio {
         opf & bindings::RMPATH_REQ_NOWAIT != 0
     }
 
+    /// Whether it flushes the cache and does nothing else.
+    #[inline]
+    fn is_empty_flush(&self) -> bool {
+        // SAFETY: By the type invariant the bio is valid; nobody changes `bi_opf` of a bio that
+        // belongs to us.
+        let opf = unsafe { (*self.as_ptr()).bi_opf };
+        // SAFETY: As above.
+        opf & bindings::RMPATH_REQ_PREFLUSH != 0 && unsafe { (*self.as_ptr()).bi_iter.bi_size } == 0
+    }
+
     /// Counts the bio in its disk's statistics as under way, if the disk keeps any. Returns when it
-    /// came, in jiffies. Follows `bio_start_io_acct()`.
+    /// came, in jiffies (a flush: nanoseconds). Follows `bio_start_io_acct()`.
     #[inline]
     fn start_accounting(&self) -> Option<c_ulong> {
         // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
-        unsafe { bindings::rmpath_bio_io_stat(self.as_ptr()) }
-            // SAFETY: As above.
-            .then(|| unsafe { bindings::bio_start_io_acct(self.as_ptr()) })
+        if !unsafe { bindings::rmpath_bio_io_stat(self.as_ptr()) } {
+            return None;
+        }
+        if self.is_empty_flush() {
+            // Neither a read nor a write, and not in flight as those are.
+            return Some(nanoseconds());
+        }
+        // SAFETY: As above.
+        Some(unsafe { bindings::bio_start_io_acct(self.as_ptr()) })
     }
 
     /// Counts it as done. Before it is ended. Follows `bio_end_io_acct()`.
     #[inline]
     fn end_accounting(&self, start: Option<c_ulong>) {
         if let Some(start) = start {
+            if self.is_empty_flush() {
+                let nsecs = nanoseconds().wrapping_sub(start);
+                // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
+                unsafe { bindings::rmpath_bio_account_flush(self.as_ptr(), nsecs) };
+                return;
+            }
             // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
             unsafe {
                 bindings::bio_end_io_acct_remapped(self.as_ptr(), start, (*self.as_ptr()).bi_bdev)
@@ -91,6 +116,13 @@ impl Bio {
         // SAFETY: By the type invariant it has not ended; it is given up.
         unsafe { bindings::bio_endio(bio) };
     }
+}
+
+/// The time for which a flush is accounted, in nanoseconds since the machine booted.
+fn nanoseconds() -> c_ulong {
+    // SAFETY: It may be called at any time once the clocks run.
+    let now: i64 = unsafe { bindings::ktime_get() };
+    now as c_ulong
 }
 
 impl Drop for Bio {

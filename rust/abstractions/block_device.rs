@@ -16,7 +16,8 @@
 use crate::{
     abstractions::{
         gendisk::DiskRef,
-        kobject::Kobject, //
+        kobject::Kobject,
+        numa::Node, //
     },
     bindings, //
 };
@@ -45,12 +46,18 @@ use kernel::{
 };
 
 /// A device number.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DevT(bindings::dev_t);
 
 impl DevT {
     pub(super) const fn from_raw(dev: bindings::dev_t) -> Self {
         Self(dev)
+    }
+
+    /// The number with this major and minor, as MKDEV() of include/linux/kdev_t.h makes it.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) const fn from_numbers(major: u32, minor: u32) -> Self {
+        Self(major << 20 | minor)
     }
 
     /// The number of the block device that `path` names in the caller's mount namespace.
@@ -71,6 +78,11 @@ impl fmt::Display for DevT {
         write!(f, "{}:{}", self.0 >> 20, self.0 & ((1 << 20) - 1))
     }
 }
+
+/// A kind of identity that no disk but ours has: all of ours answer it, and device-mapper hands the
+/// question on to what a map of one target stands on. Not among the 4-bit designator types that
+/// SCSI disks look for.
+pub(super) const KIND_OWN: bindings::blk_unique_id = 0x726d_7074;
 
 /// Kinds of identity that a disk can report, in the order in which we want them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,6 +158,12 @@ impl Bdev {
         unsafe { bindings::rmpath_bdev_logical_block_size(self.as_ptr()) }
     }
 
+    /// The node of memory that it is near to, if that is known.
+    pub(crate) fn node(&self) -> Option<Node> {
+        // SAFETY: The device is valid, and its disk does not change.
+        Node::from_raw(unsafe { bindings::rmpath_bdev_node(self.as_ptr()) })
+    }
+
     /// Whether it is a partition.
     pub(crate) fn is_partition(&self) -> bool {
         // SAFETY: The device is valid.
@@ -156,6 +174,18 @@ impl Bdev {
     pub(crate) fn is_zoned(&self) -> bool {
         // SAFETY: The device is open, so it has a queue.
         unsafe { bindings::rmpath_bdev_is_zoned(self.as_ptr()) }
+    }
+
+    /// Whether it has a write cache that loses what is in it when the power fails.
+    pub(crate) fn has_write_cache(&self) -> bool {
+        // SAFETY: The device is open, so it has a queue.
+        unsafe { bindings::rmpath_bdev_write_cache(self.as_ptr()) }
+    }
+
+    /// Empties that cache. Errors of the device. May sleep, for as long as the device does.
+    pub(crate) fn flush(&self) -> Result {
+        // SAFETY: The device is open.
+        to_result(unsafe { bindings::blkdev_issue_flush(self.as_ptr()) })
     }
 
     /// Whether it can only be read.
@@ -185,23 +215,35 @@ impl Bdev {
         unsafe { bindings::rmpath_disk_has_slaves(self.disk()) }
     }
 
+    /// Whether it is a map that stands on a disk of this module, at any depth, as far as its targets
+    /// pass on who they stand on: a map of one target does. May sleep.
+    pub(crate) fn stands_on_own(&self) -> bool {
+        let mut id = [0; 16];
+        self.ask_id(KIND_OWN, &mut id).is_some_and(|len| len > 0)
+    }
+
     /// What the disk says its identity of this kind is, if it has one. May sleep.
     pub(crate) fn unique_id(&self, kind: IdKind) -> Option<UniqueId> {
         let kind = match kind {
             IdKind::Eui64 => bindings::blk_unique_id_BLK_UID_EUI64,
             IdKind::Naa => bindings::blk_unique_id_BLK_UID_NAA,
         };
-        // SAFETY: An open device's disk is valid, and its operations do not change.
-        let get = unsafe { (*(*self.disk()).fops).get_unique_id }?;
         let mut bytes = [0; 16];
-        // SAFETY: The disk is valid; the buffer has the 16 bytes asked for.
-        let len = unsafe { get(self.disk(), bytes.as_mut_ptr().cast(), kind) };
-        let len = usize::try_from(len).ok()?;
+        let len = self.ask_id(kind, &mut bytes)?;
         // All zeroes is what a disk without an identity of its own tends to have there.
         let id = bytes.get(..len)?;
         id.iter()
             .any(|byte| *byte != 0)
             .then_some(UniqueId { bytes, len })
+    }
+
+    /// Asks for the identity of a kind. Returns its length, or [`None`] if it has none.
+    fn ask_id(&self, kind: bindings::blk_unique_id, id: &mut [u8; 16]) -> Option<usize> {
+        // SAFETY: An open device's disk is valid, and its operations do not change.
+        let get = unsafe { (*(*self.disk()).fops).get_unique_id }?;
+        // SAFETY: The disk is valid; the buffer has the 16 bytes asked for.
+        let len = unsafe { get(self.disk(), id.as_mut_ptr().cast(), kind) };
+        usize::try_from(len).ok()
     }
 
     /// Its folder in sysfs.

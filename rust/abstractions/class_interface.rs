@@ -91,6 +91,20 @@ impl AddedDisk {
         unsafe { CStr::from_char_ptr(name) }
     }
 
+    /// The class of the device that it belongs to, if that is in one: `nvme` for a namespace as one
+    /// controller shows it, whose parent is the controller. (The disk of native NVMe multipath
+    /// belongs to the subsystem.)
+    pub(crate) fn parent_class(&self) -> Option<&CStr> {
+        // SAFETY: Valid by the type invariant; its parent is set, and stays, as long as it is added.
+        let parent = NonNull::new(unsafe { (*self.dev.as_ptr()).parent })?;
+        // SAFETY: A device that is added holds its parent.
+        let class = unsafe { (*parent.as_ptr()).class };
+        // SAFETY: A class stays as long as it has devices, and its parent is one of them.
+        let class = unsafe { class.as_ref() }?;
+        // SAFETY: A class has a name, a terminated string that lives as long as it does.
+        Some(unsafe { CStr::from_char_ptr(class.name) })
+    }
+
     /// Whether it is a whole disk; else it is a partition.
     pub(crate) fn is_whole_disk(&self) -> bool {
         // SAFETY: Valid by the type invariant, and the type does not change.

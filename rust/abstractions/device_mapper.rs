@@ -99,6 +99,7 @@ use kernel::{
         VTABLE_DEFAULT_ERROR, //
     },
     prelude::*,
+    str::as_char_ptr_in_const_context,
     sync::{
         atomic::{
             Acquire,
@@ -278,12 +279,20 @@ unsafe impl<T: Target> Sync for TargetType<T> {}
 impl<T: Target> TargetType<T> {
     /// The description of `T`.
     pub(crate) const fn new() -> Self {
+        Self::named(T::NAME)
+    }
+
+    /// The same under another name.
+    pub(crate) const fn named(name: &'static CStr) -> Self {
         // When `map` has kept or ended a clone, dm core still looks at it, which is right only if
         // the clone lies in dm core's own structure for the whole I/O: if it is the only one.
         const { assert!(T::FEATURES.contains(Features::SINGLETON)) };
         // INVARIANT: Not registered yet.
         Self {
-            raw: Opaque::new(vtable::VTable::<T>::TYPE),
+            raw: Opaque::new(bindings::target_type {
+                name: as_char_ptr_in_const_context(name),
+                ..vtable::VTable::<T>::TYPE
+            }),
             context: Atomic::new(null_mut()),
         }
     }

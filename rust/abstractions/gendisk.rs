@@ -19,21 +19,29 @@
 //! // T::free(head) follows when the last opener has gone
 //! ```
 
+mod change;
+pub(crate) mod ioctl;
 mod limits;
+pub(crate) mod pr;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(super) mod suite;
+mod uevent;
 
 pub(crate) use limits::Limits;
 
 use crate::{
     abstractions::{
         bio::Bio,
-        block_device::IdKind,
+        block_device::{
+            IdKind,
+            KIND_OWN, //
+        },
         class::BlockClass,
         device_attr::{
             AttributeGroups,
             DeviceData, //
         },
+        errno::eopnotsupp,
         kobject::{
             Kobject,
             Parent, //
@@ -84,6 +92,28 @@ pub(crate) trait Operations: Send + Sync + Sized + 'static {
     /// The disk's identity of this kind, in at most 16 bytes: how many there are.
     fn unique_id(this: &Self, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
         let _ = (this, kind, id);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// An ioctl that the block layer does not know, on the disk or a partition. May sleep.
+    fn ioctl(this: ArcBorrow<'_, Self>, ioctl: &ioctl::Ioctl) -> Result<c_int> {
+        let _ = (this, ioctl);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The disk's geometry. May sleep.
+    fn geometry(this: ArcBorrow<'_, Self>, geometry: &mut ioctl::Geometry<'_>) -> Result {
+        let _ = (this, geometry);
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Something about persistent reservations; the block layer has checked that the caller may.
+    /// May sleep.
+    fn reservation(
+        this: ArcBorrow<'_, Self>,
+        command: &mut pr::Command<'_>,
+    ) -> Result<(), pr::Failure> {
+        let _ = (this, command);
         build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
     }
 
@@ -307,19 +337,6 @@ impl DiskRef {
         // SAFETY: Locked above.
         unsafe { bindings::mutex_unlock(open_mutex) };
     }
-
-    /// Gives the disk new limits. `EINVAL` if they contradict each other. May sleep, while bios
-    /// wait that are about to be submitted.
-    pub(crate) fn set_limits(&self, mut limits: Limits) -> Result {
-        // SAFETY: By the type invariant the disk is valid, and has its queue.
-        let queue = unsafe { (*self.as_ptr()).queue };
-        // SAFETY: As above; the limits are valid. The lock is given up by the commit.
-        unsafe { bindings::rmpath_queue_limits_lock(queue) };
-        // SAFETY: The limits' lock is held.
-        to_result(unsafe {
-            bindings::queue_limits_commit_update_frozen(queue, limits.as_mut_ptr())
-        })
-    }
 }
 
 impl Clone for DiskRef {
@@ -367,11 +384,26 @@ impl<T: Operations> Table<T> {
         poll_bio: None,
         open: Some(Self::open),
         release: None,
-        ioctl: None,
+        ioctl: if T::HAS_IOCTL {
+            Some(Self::ioctl)
+        } else {
+            None
+        },
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: if T::HAS_IOCTL {
+            Some(Self::compat_ioctl)
+        } else {
+            None
+        },
+        #[cfg(not(CONFIG_COMPAT))]
         compat_ioctl: None,
         check_events: None,
         unlock_native_capacity: None,
-        getgeo: None,
+        getgeo: if T::HAS_GEOMETRY {
+            Some(Self::getgeo)
+        } else {
+            None
+        },
         set_read_only: None,
         free_disk: Some(Self::free_disk),
         swap_slot_free_notify: None,
@@ -383,7 +415,11 @@ impl<T: Operations> Table<T> {
             None
         },
         owner: crate::THIS_MODULE.as_ptr(),
-        pr_ops: core::ptr::null(),
+        pr_ops: if T::HAS_RESERVATION {
+            core::ptr::from_ref(&Self::PR_OPS).cast()
+        } else {
+            core::ptr::null()
+        },
         alternative_gpt_sector: None,
     };
 
@@ -429,6 +465,8 @@ impl<T: Operations> Table<T> {
     ) -> c_int {
         from_result(|| {
             let kind = match kind {
+                // What is asked for is whether there is one of ours.
+                KIND_OWN => return Ok(1),
                 bindings::blk_unique_id_BLK_UID_EUI64 => IdKind::Eui64,
                 bindings::blk_unique_id_BLK_UID_NAA => IdKind::Naa,
                 _ => return Err(EINVAL),

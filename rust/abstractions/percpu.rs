@@ -72,6 +72,15 @@ impl PerCpuCursor {
     }
 }
 
+impl PerCpuCursor {
+    /// Sets this CPU's cursor: `next` goes on behind that. Any context.
+    #[inline]
+    pub(crate) fn set(&self, to: u32) {
+        // SAFETY: By the type invariant it is a per-CPU pointer to a `u32`.
+        unsafe { bindings::rmpath_this_cpu_write_4(self.cursors.as_ptr(), to) };
+    }
+}
+
 impl Drop for PerCpuCursor {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the allocation is ours, and nobody uses it any more.
@@ -109,6 +118,13 @@ impl PerCpuCounter {
         unsafe { bindings::rmpath_this_cpu_add_4(self.counts.as_ptr(), 1) };
     }
 
+    /// Adds one, and returns this CPU's share of the count. Any context.
+    #[inline]
+    pub(crate) fn step(&self) -> u32 {
+        // SAFETY: By the type invariant it is a per-CPU pointer to a `u32`.
+        unsafe { bindings::rmpath_this_cpu_inc_return_4(self.counts.as_ptr()) }
+    }
+
     /// Takes one away, on whatever CPU it was added. Any context.
     #[inline]
     pub(crate) fn dec(&self) {
@@ -118,10 +134,14 @@ impl PerCpuCounter {
 
     /// The sum over all CPUs. Exact when nobody changes it meanwhile; never below 0. Any context.
     pub(crate) fn sum(&self) -> u32 {
-        // SAFETY: By the type invariant it is a per-CPU pointer to a `u32`.
-        let sum = unsafe { bindings::rmpath_per_cpu_sum_4(self.counts.as_ptr()) };
         // One that was added behind our back and taken away before our eyes.
-        (sum as i32).max(0) as u32
+        (self.wrapping_sum() as i32).max(0) as u32
+    }
+
+    /// As [`PerCpuCounter::sum`], for a count that only ever grows, and wraps.
+    pub(crate) fn wrapping_sum(&self) -> u32 {
+        // SAFETY: By the type invariant it is a per-CPU pointer to a `u32`.
+        unsafe { bindings::rmpath_per_cpu_sum_4(self.counts.as_ptr()) }
     }
 }
 
@@ -245,11 +265,12 @@ mod tests {
         }
         let none = counter.sum();
         counter.dec();
-        let below = counter.sum();
+        let (below, wrapped) = (counter.sum(), counter.wrapping_sum());
 
         assert_eq!(all, 2 * EACH);
         assert_eq!(none, 0);
         assert_eq!(below, 0);
+        assert_eq!(wrapped, u32::MAX);
         Ok(())
     }
 }

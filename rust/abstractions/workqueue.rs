@@ -347,6 +347,13 @@ impl Queue {
         // one of the two. (Nothing here disables items, which would lose what is armed.)
         was_pending.then(|| unsafe { Token::from_raw(ptr) })
     }
+
+    /// Waits until everything that was queued by now has run to its end. Delayed items whose timer
+    /// still runs are not waited for. May sleep; not from an item of this queue.
+    pub(crate) fn flush(&self) {
+        // SAFETY: By the type invariant the queue is valid.
+        unsafe { bindings::__flush_workqueue(self.wq.as_ptr()) };
+    }
 }
 
 impl Drop for Queue {
@@ -447,6 +454,13 @@ pub(crate) fn flush<const ID: u64, T: HasPlainWork<ID>>(object: &T) {
 /// So many seconds in jiffies. Does not wrap.
 pub(crate) fn secs_to_jiffies(secs: u32) -> Jiffies {
     secs as Jiffies * msecs_to_jiffies(1000)
+}
+
+/// About so many seconds in jiffies, so that what waits like this wakes a CPU together. Follows
+/// `round_jiffies_relative()`.
+pub(crate) fn about_secs(secs: u32) -> Jiffies {
+    // SAFETY: It may be called in any context.
+    unsafe { bindings::round_jiffies_relative(secs_to_jiffies(secs)) }
 }
 
 #[cfg(CONFIG_KUNIT = "y")]

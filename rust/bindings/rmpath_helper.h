@@ -8,15 +8,23 @@
 
 #include <linux/bio.h>
 #include <linux/bio-integrity.h>
+#include <linux/blk-integrity.h>
 #include <linux/blkdev.h>
+#include <linux/debugfs.h>
 #include <linux/device-mapper.h>
+#include <linux/hdreg.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/idr.h>
+#include <linux/pagemap.h>
+#include <linux/part_stat.h>
 #include <linux/percpu-refcount.h>
 #include <linux/percpu.h>
+#include <linux/pr.h>
+#include <linux/sched/signal.h>
 #include <linux/sched/mm.h>
 #include <linux/spinlock.h>
+#include <linux/topology.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
@@ -39,14 +47,24 @@ static const u8 RMPATH_BLK_STS_ZONE_ACTIVE_RESOURCE = (__force u8)BLK_STS_ZONE_A
 static const u8 RMPATH_BLK_STS_OFFLINE = (__force u8)BLK_STS_OFFLINE;
 static const u8 RMPATH_BLK_STS_DURATION_LIMIT = (__force u8)BLK_STS_DURATION_LIMIT;
 static const u8 RMPATH_BLK_STS_INVAL = (__force u8)BLK_STS_INVAL;
+static const u32 RMPATH_REQ_OP_READ = (__force u32)REQ_OP_READ;
 static const u32 RMPATH_REQ_NOWAIT = (__force u32)REQ_NOWAIT;
+static const u32 RMPATH_REQ_PREFLUSH = (__force u32)REQ_PREFLUSH;
 static const u32 RMPATH_REQ_DRV = (__force u32)REQ_DRV;
+static const u32 RMPATH_REQ_ALLOC_CACHE = (__force u32)REQ_ALLOC_CACHE;
 static const u32 RMPATH_REQ_FAILFAST_TRANSPORT = (__force u32)REQ_FAILFAST_TRANSPORT;
 static const u32 RMPATH_BIOSET_PERCPU_CACHE = BIOSET_PERCPU_CACHE;
 static const gfp_t RMPATH_GFP_NOIO = GFP_NOIO;
-static const gfp_t RMPATH_GFP_NOWAIT = GFP_NOWAIT;
+static const gfp_t RMPATH_GFP_TRY = GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_NORETRY;
 bool rmpath_bio_io_stat(struct bio *bio);
+bool rmpath_bio_is_write(struct bio *bio);
+bool rmpath_bdev_can_poll(struct block_device *bdev);
+void rmpath_bio_account_flush(struct bio *bio, unsigned long nsecs);
 void rmpath_bio_clone_blkg_association(struct bio *dst, struct bio *src);
+#ifdef CONFIG_TRACEPOINTS
+extern struct tracepoint __tracepoint_block_bio_remap;
+#endif
+void rmpath_trace_block_bio_remap(struct bio *bio, struct bio *orig);
 
 /* block_device.c */
 static const blk_mode_t RMPATH_BLK_OPEN_READ = BLK_OPEN_READ;
@@ -56,9 +74,17 @@ u64 rmpath_bdev_nr_sectors(struct block_device *bdev);
 unsigned int rmpath_bdev_logical_block_size(struct block_device *bdev);
 bool rmpath_bdev_is_partition(struct block_device *bdev);
 bool rmpath_bdev_is_zoned(struct block_device *bdev);
+bool rmpath_bdev_write_cache(struct block_device *bdev);
 bool rmpath_bdev_read_only(struct block_device *bdev);
 bool rmpath_disk_has_slaves(struct gendisk *disk);
 bool rmpath_disk_live(struct gendisk *disk);
+
+/* debugfs.c */
+static const umode_t RMPATH_DEBUGFS_MODE = 0400;
+struct dentry *rmpath_debugfs_create_dir(const char *name, struct dentry *parent);
+struct dentry *rmpath_debugfs_create_file(const char *name, umode_t mode, struct dentry *parent,
+					  void *data, const struct file_operations *fops);
+void rmpath_debugfs_remove(struct dentry *dentry);
 
 /* device_mapper.c */
 static const u8 RMPATH_BLK_STS_DM_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
@@ -74,13 +100,25 @@ struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip);
 /* gendisk.c */
 static const blk_features_t RMPATH_BLK_FEAT_NOWAIT = BLK_FEAT_NOWAIT;
 static const blk_features_t RMPATH_BLK_FEAT_IO_STAT = BLK_FEAT_IO_STAT;
+static const blk_features_t RMPATH_BLK_FEAT_ATOMIC_WRITES = BLK_FEAT_ATOMIC_WRITES;
+static const blk_features_t RMPATH_BLK_FEAT_WRITE_CACHE = BLK_FEAT_WRITE_CACHE;
+static const blk_features_t RMPATH_BLK_FEAT_FUA = BLK_FEAT_FUA;
+static const blk_features_t RMPATH_BLK_FEAT_STABLE_WRITES = BLK_FEAT_STABLE_WRITES;
+static const blk_features_t RMPATH_BLK_FEAT_ROTATIONAL = BLK_FEAT_ROTATIONAL;
+static const blk_features_t RMPATH_BLK_FEAT_ADD_RANDOM = BLK_FEAT_ADD_RANDOM;
+static const blk_flags_t RMPATH_BLK_FLAG_WRITE_CACHE_DISABLED = BLK_FLAG_WRITE_CACHE_DISABLED;
+static const blk_flags_t RMPATH_BLK_FLAG_IOSTATS_PASSTHROUGH = BLK_FLAG_IOSTATS_PASSTHROUGH;
 void rmpath_disk_set_state(struct gendisk *disk, unsigned int bit);
 void rmpath_disk_clear_state(struct gendisk *disk, unsigned int bit);
-void rmpath_queue_limits_lock(struct request_queue *q);
-unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev);
-unsigned int rmpath_bdev_max_secure_erase_sectors(struct block_device *bdev);
+bool rmpath_queue_limits_trylock(struct request_queue *q);
+struct queue_limits rmpath_bdev_limits(struct block_device *bdev);
+void rmpath_disk_set_stable_writes(struct gendisk *disk);
 bool rmpath_queue_limits_equal(const struct queue_limits *a, const struct queue_limits *b);
 void rmpath_mutex_lock(struct mutex *lock);
+static const blk_mode_t RMPATH_BLK_OPEN_NDELAY = BLK_OPEN_NDELAY;
+void rmpath_set_geometry(struct hd_geometry *geo, unsigned char heads, unsigned char sectors,
+			 unsigned short cylinders);
+bool rmpath_fatal_signal_pending(void);
 
 /* idr.c */
 void rmpath_idr_init(struct idr *idr);
@@ -93,6 +131,14 @@ void rmpath_set_make_it_fail(int value);
 /* memalloc.c */
 unsigned int rmpath_memalloc_noio_save(void);
 void rmpath_memalloc_noio_restore(unsigned int flags);
+
+/* numa.c */
+static const u32 RMPATH_LOCAL_DISTANCE = LOCAL_DISTANCE;
+int rmpath_numa_node_id(void);
+int rmpath_node_distance(int from, int to);
+bool rmpath_node_online(int node);
+unsigned int rmpath_nr_node_ids(void);
+int rmpath_bdev_node(struct block_device *bdev);
 
 /* percpu.c */
 u32 rmpath_this_cpu_inc_return_4(u32 __percpu *pcp);

@@ -25,6 +25,11 @@ bool rmpath_bdev_is_zoned(struct block_device *bdev)
 	return bdev_is_zoned(bdev);
 }
 
+bool rmpath_bdev_write_cache(struct block_device *bdev)
+{
+	return bdev_write_cache(bdev);
+}
+
 bool rmpath_bdev_read_only(struct block_device *bdev)
 {
 	return bdev_read_only(bdev);

@@ -10,20 +10,20 @@ void rmpath_disk_clear_state(struct gendisk *disk, unsigned int bit)
 	clear_bit(bit, &disk->state);
 }
 
-/* The limits themselves are computed anew, so the old ones are of no use. */
-void rmpath_queue_limits_lock(struct request_queue *q)
+/* queue_limits_start_update(), without waiting for whoever is changing them. */
+bool rmpath_queue_limits_trylock(struct request_queue *q)
 {
-	(void)queue_limits_start_update(q);
+	return mutex_trylock(&q->limits_lock);
 }
 
-unsigned int rmpath_bdev_max_discard_sectors(struct block_device *bdev)
+struct queue_limits rmpath_bdev_limits(struct block_device *bdev)
 {
-	return bdev_max_discard_sectors(bdev);
+	return *bdev_limits(bdev);
 }
 
-unsigned int rmpath_bdev_max_secure_erase_sectors(struct block_device *bdev)
+void rmpath_disk_set_stable_writes(struct gendisk *disk)
 {
-	return bdev_max_secure_erase_sectors(bdev);
+	mapping_set_stable_writes(disk->part0->bd_mapping);
 }
 
 bool rmpath_queue_limits_equal(const struct queue_limits *a, const struct queue_limits *b)
@@ -34,4 +34,15 @@ bool rmpath_queue_limits_equal(const struct queue_limits *a, const struct queue_
 void rmpath_mutex_lock(struct mutex *lock)
 {
 	mutex_lock(lock);
+}
+
+void rmpath_set_geometry(struct hd_geometry *geo, unsigned char heads, unsigned char sectors,
+			 unsigned short cylinders)
+{
+	*geo = (struct hd_geometry){ heads, sectors, cylinders, geo->start };
+}
+
+bool rmpath_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }

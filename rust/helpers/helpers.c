@@ -7,11 +7,13 @@
 
 #include "bio.c"
 #include "block_device.c"
+#include "debugfs.c"
 #include "device_mapper.c"
 #include "gendisk.c"
 #include "idr.c"
 #include "kunit.c"
 #include "memalloc.c"
+#include "numa.c"
 #include "percpu.c"
 #include "percpu_ref.c"
 #include "spinlock.c"

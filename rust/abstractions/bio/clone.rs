@@ -30,8 +30,10 @@
 //! ```
 
 use super::{
+    cache::BioCache,
     list::Listed,
     status::BlkStatus,
+    trace,
     Bio, //
 };
 use crate::{
@@ -57,6 +59,7 @@ use core::{
 use kernel::{
     error::to_result,
     prelude::*,
+    sync::Arc,
     types::Opaque, //
 };
 
@@ -75,15 +78,23 @@ pub(crate) trait CloneOps: Send + Sized + 'static {
 ///
 /// While a [`Clone`] points here, or the clone is in flight, `orig` is a bio that belongs to us,
 /// and `private` is initialised. `target` is `Some` exactly while the clone is in flight, and is
-/// not borrowed mutably in between.
+/// not borrowed mutably in between. `set` is the one that the clone is counted on.
 #[repr(C)]
 struct Frame<P: CloneOps> {
+    set: NonNull<BioSet<P>>,
     orig: NonNull<bindings::bio>,
     /// When the original came, in jiffies, if the disk keeps statistics.
     start: Option<c_ulong>,
     target: Option<P::Target>,
     private: P,
     bio: Opaque<bindings::bio>,
+}
+
+/// How much memory a bio of ours has before it.
+pub(super) const fn front_pad<P: CloneOps>() -> u32 {
+    // The allocator aligns the front pad no better.
+    const { assert!(align_of::<Frame<P>>() <= align_of::<u64>()) };
+    offset_of!(Frame<P>, bio) as u32
 }
 
 /// A set of clones, with a reserve that lets one be made whatever memory there is.
@@ -93,14 +104,16 @@ struct Frame<P: CloneOps> {
 /// # Invariants
 ///
 /// `raw` was set up by `bioset_init` with a front pad that makes its bios the `bio` field of a
-/// `Frame<P>`. `clones` counts those that exist.
+/// `Frame<P>`, as that of `cache` does. `clones` counts those that exist.
 #[pin_data(PinnedDrop)]
 pub(crate) struct BioSet<P: CloneOps> {
     #[pin]
     clones: PercpuRef,
+    /// The reserve, when the cache has no memory.
     #[pin]
     raw: Opaque<bindings::bio_set>,
-    _private: PhantomData<P>,
+    // Dropped last: clones are in its memory until `clones` is 0.
+    cache: Arc<BioCache<P>>,
 }
 
 // SAFETY: A bio set is used from any thread, and owns nothing but memory.
@@ -113,26 +126,19 @@ const RESERVE: u32 = 2;
 
 impl<P: CloneOps> BioSet<P> {
     /// An initialiser of a set without clones. Fails with `ENOMEM`; may sleep.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    pub(crate) fn new(cache: Arc<BioCache<P>>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // First: should the other fail, this one's destructor undoes it; `raw` has none.
             clones <- PercpuRef::new(),
             raw <- Opaque::try_ffi_init(|slot: *mut bindings::bio_set| {
-                // The allocator aligns the front pad no better.
-                const { assert!(align_of::<Frame<P>>() <= align_of::<u64>()) };
                 // SAFETY: All zeroes is what `bioset_init` expects of a new set.
                 unsafe { slot.write_bytes(0, 1) };
                 // SAFETY: `slot` is valid and pinned. The set is exited in `drop`.
                 to_result(unsafe {
-                    bindings::bioset_init(
-                        slot,
-                        RESERVE,
-                        offset_of!(Frame<P>, bio) as u32,
-                        bindings::RMPATH_BIOSET_PERCPU_CACHE as c_int,
-                    )
+                    bindings::bioset_init(slot, RESERVE, front_pad::<P>(), 0)
                 })
             }),
-            _private: PhantomData,
+            cache,
         })
     }
 
@@ -143,33 +149,28 @@ impl<P: CloneOps> BioSet<P> {
     /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
     #[inline]
     pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, BlkStatus)> {
-        let nowait = orig.is_nowait();
-        let gfp = if nowait {
-            bindings::RMPATH_GFP_NOWAIT
-        } else {
-            bindings::RMPATH_GFP_NOIO
-        };
         if !self.clones.try_get() {
             return Err((orig, BlkStatus::IOERR));
         }
-        // SAFETY: The original is valid and ours; the set is initialised by the type invariant.
-        let bio = unsafe {
-            bindings::bio_alloc_clone(core::ptr::null_mut(), orig.as_ptr(), gfp, self.raw.get())
-        };
-        let Some(bio) = NonNull::new(bio) else {
-            // SAFETY: The reference was taken above and is given up.
-            unsafe { PercpuRef::put(NonNull::from(&self.clones)) };
-            let status = if nowait {
-                BlkStatus::AGAIN
-            } else {
-                BlkStatus::RESOURCE
-            };
-            return Err((orig, status));
+        // SAFETY: The clone is counted, and our `Arc` of the cache stays until the count is 0.
+        let cached = unsafe { self.cache.clone_bio(&orig) };
+        let bio = match cached {
+            Some(bio) => bio,
+            None => match self.clone_from_reserve(&orig) {
+                Ok(bio) => bio,
+                Err(status) => {
+                    // SAFETY: The reference was taken above and is given up.
+                    unsafe { PercpuRef::put(NonNull::from(&self.clones)) };
+                    return Err((orig, status));
+                }
+            },
         };
         // SAFETY: By the type invariant the bio lies in a `Frame<P>`.
         let frame = unsafe { frame_of::<P>(bio) }.as_ptr();
         let start = orig.start_accounting();
         // SAFETY: The front pad is ours and uninitialised; the clone exists from here on.
+        unsafe { core::ptr::addr_of_mut!((*frame).set).write(NonNull::from(self)) };
+        // SAFETY: As above.
         unsafe { core::ptr::addr_of_mut!((*frame).start).write(start) };
         // SAFETY: As above.
         unsafe { core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw()) };
@@ -179,6 +180,24 @@ impl<P: CloneOps> BioSet<P> {
         unsafe { core::ptr::addr_of_mut!((*frame).private).write(private) };
         // INVARIANT: All fields of the frame are set, and the clone was counted.
         Ok(Clone(bio, PhantomData))
+    }
+
+    /// A clone of a bio for which the cache has no memory. May sleep, unless it is `REQ_NOWAIT`.
+    #[cold]
+    fn clone_from_reserve(&self, orig: &Bio) -> Result<NonNull<bindings::bio>, BlkStatus> {
+        if orig.is_nowait() {
+            return Err(BlkStatus::AGAIN);
+        }
+        // SAFETY: The original is valid and ours; the set is initialised by the type invariant.
+        let bio = unsafe {
+            bindings::bio_alloc_clone(
+                core::ptr::null_mut(),
+                orig.as_ptr(),
+                bindings::RMPATH_GFP_NOIO,
+                self.raw.get(),
+            )
+        };
+        NonNull::new(bio).ok_or(BlkStatus::RESOURCE)
     }
 
     /// Refuses new clones and waits until there is none. May sleep.
@@ -246,6 +265,32 @@ impl<P: CloneOps> Clone<P> {
         opf & bindings::RMPATH_REQ_NOWAIT != 0
     }
 
+    /// How many sectors of 512 bytes the original is about.
+    pub(crate) fn sectors(&self) -> u32 {
+        // SAFETY: By the type invariants the frame is valid.
+        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        (unsafe { (*orig.as_ptr()).bi_iter.bi_size }) >> 9
+    }
+
+    /// Whether the original empties the write cache before anything else (`REQ_PREFLUSH`).
+    pub(crate) fn flushes(&self) -> bool {
+        // SAFETY: By the type invariants the frame is valid.
+        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        let opf = unsafe { (*orig.as_ptr()).bi_opf };
+        opf & bindings::RMPATH_REQ_PREFLUSH != 0
+    }
+
+    /// Whether the original changes data: a write, discard, write of zeroes and their like, and a
+    /// flush.
+    pub(crate) fn is_write(&self) -> bool {
+        // SAFETY: By the type invariants the frame is valid.
+        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        unsafe { bindings::rmpath_bio_is_write(orig.as_ptr()) }
+    }
+
     /// Submits the clone to `target`, which has to be a whole disk. It comes back through
     /// [`CloneOps::end_io`], perhaps before this returns.
     ///
@@ -278,6 +323,8 @@ impl<P: CloneOps> Clone<P> {
         }
         // SAFETY: Both are valid and ours, and the clone has its device.
         unsafe { bindings::rmpath_bio_clone_blkg_association(bio, orig) };
+        // SAFETY: Both are valid and ours, and the clone has its device and its sector.
+        unsafe { trace::bio_remap(bio, orig) };
         // SAFETY: The bio is complete, and given up to the block layer until `end_io`.
         unsafe { bindings::submit_bio_noacct(bio) };
     }
@@ -291,8 +338,8 @@ impl<P: CloneOps> Clone<P> {
         let orig = unsafe { (*frame.as_ptr()).orig };
         // SAFETY: As above.
         let start = unsafe { (*frame.as_ptr()).start };
-        // SAFETY: The clone came from its set, which the count keeps.
-        let clones = unsafe { clones_of::<P>(this.0) };
+        // SAFETY: As above.
+        let set = unsafe { (*frame.as_ptr()).set };
         // SAFETY: `private` is initialised and not used again. (`target` is `None`.)
         unsafe { core::ptr::addr_of_mut!((*frame.as_ptr()).private).drop_in_place() };
         // SAFETY: The clone is not in flight, and given up.
@@ -302,79 +349,48 @@ impl<P: CloneOps> Clone<P> {
         orig.end_accounting(start);
         orig.end(status);
         // Last, so that whoever waits for the set waits for the end of the original too.
+        // SAFETY: The set is there until the count allows it to go; the field's address is not null.
+        let clones = unsafe { NonNull::new_unchecked(&raw mut (*set.as_ptr()).clones) };
         // SAFETY: The reference was taken in `clone_bio`, and is given up.
         unsafe { PercpuRef::put(clones) };
     }
 
-    /// A fresh clone of the same original, with the same private data: what a clone that has been
-    /// in flight is exchanged for before it is submitted again, for the driver below has moved its
-    /// iterator and may have changed anything else.
+    /// Makes the clone anew of its original, in the same memory and with the same private data: what
+    /// is done with one that has been in flight before it is submitted again, for the driver below
+    /// has moved its iterator and may have changed anything else.
     ///
     /// May sleep. Ends the original with [`BlkStatus::RESOURCE`] and returns `None` if its
     /// integrity or encryption context cannot be cloned.
     pub(crate) fn refresh(self) -> Option<Self> {
-        let this = ManuallyDrop::new(self);
-        let frame = this.frame().as_ptr();
+        let bio = self.0.as_ptr();
         // SAFETY: By the type invariant the frame is valid and ours alone.
-        let orig = unsafe { (*frame).orig };
-        // SAFETY: As above.
-        let start = unsafe { (*frame).start };
-        // SAFETY: As above; `private` is moved out, and the frame is given up below.
-        let private = unsafe { core::ptr::addr_of!((*frame).private).read() };
-        // SAFETY: The clone came from its set, which the count keeps.
-        let clones = unsafe { clones_of::<P>(this.0) };
-        // SAFETY: As above.
-        let set = unsafe { (*this.0.as_ptr()).bi_pool };
-        // Put first: in need, the reserve then has the one we ask for.
-        // SAFETY: The clone is not in flight, and given up.
-        unsafe { bindings::bio_put(this.0.as_ptr()) };
-        // SAFETY: The original is valid and ours; the set is kept by the reference on `clones`.
-        let bio = unsafe {
-            bindings::bio_alloc_clone(
+        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        // SAFETY: The bio is valid.
+        let pool = unsafe { (*bio).bi_pool };
+        // SAFETY: As above. The flag says how its memory is to be freed.
+        let cached = unsafe { (*bio).bi_opf } & bindings::RMPATH_REQ_ALLOC_CACHE;
+        // SAFETY: The clone is not in flight, and nobody else has it.
+        unsafe { bindings::bio_uninit(bio) };
+        // SAFETY: The bio is without contents, and ours; the original is valid and ours.
+        let error = unsafe {
+            bindings::bio_init_clone(
                 core::ptr::null_mut(),
+                bio,
                 orig.as_ptr(),
                 bindings::RMPATH_GFP_NOIO,
-                set,
             )
         };
-        let Some(bio) = NonNull::new(bio) else {
-            drop(private);
-            // SAFETY: By the invariant of the frame the original was ours to end.
-            let orig = unsafe { Bio::from_raw(orig) };
-            orig.end_accounting(start);
-            orig.end(BlkStatus::RESOURCE);
-            // SAFETY: The reference was taken in `clone_bio`, and is given up.
-            unsafe { PercpuRef::put(clones) };
-            return None;
-        };
-        // SAFETY: The bio comes from the same set.
-        let frame = unsafe { frame_of::<P>(bio) }.as_ptr();
-        // SAFETY: The front pad is ours and uninitialised.
-        unsafe { core::ptr::addr_of_mut!((*frame).orig).write(orig) };
+        // SAFETY: The bio is valid and ours: it comes from where it came from before.
+        unsafe { (*bio).bi_pool = pool };
         // SAFETY: As above.
-        unsafe { core::ptr::addr_of_mut!((*frame).start).write(start) };
-        // SAFETY: As above.
-        unsafe { core::ptr::addr_of_mut!((*frame).target).write(None) };
-        // SAFETY: As above.
-        unsafe { core::ptr::addr_of_mut!((*frame).private).write(private) };
-        // INVARIANT: All fields are set; the reference on `clones` passes to the new clone.
-        Some(Self(bio, PhantomData))
+        unsafe { (*bio).bi_opf = (*bio).bi_opf & !bindings::RMPATH_REQ_ALLOC_CACHE | cached };
+        if error == 0 {
+            Some(self)
+        } else {
+            self.finish(BlkStatus::RESOURCE);
+            None
+        }
     }
-}
-
-/// The counter of the set that `bio` came from.
-///
-/// # Safety
-///
-/// `bio` must be a clone from a [`BioSet<P>`] that is counted.
-#[inline]
-unsafe fn clones_of<P: CloneOps>(bio: NonNull<bindings::bio>) -> NonNull<PercpuRef> {
-    // SAFETY: The bio is valid, and `bi_pool` of one that came from a set is the set.
-    let raw = unsafe { (*bio.as_ptr()).bi_pool };
-    // SAFETY: The `bio_set` is the `raw` of a `BioSet<P>`.
-    let set = unsafe { raw.byte_sub(offset_of!(BioSet<P>, raw)) }.cast::<BioSet<P>>();
-    // SAFETY: As above; a field's address is not null.
-    unsafe { NonNull::new_unchecked(core::ptr::addr_of_mut!((*set).clones)) }
 }
 
 impl<P: CloneOps> Deref for Clone<P> {

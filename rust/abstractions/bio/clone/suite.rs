@@ -22,6 +22,7 @@ use crate::abstractions::{
         NewDisk,
         Operations, //
     },
+    kunit::FailingAllocations,
     percpu_ref::{
         Live,
         LiveRef, //
@@ -157,11 +158,12 @@ impl Stack {
         let below = Below(BlockDevice::open(bottom.reference().dev(), holder)?);
         let below = Arc::pin_init(Live::pin_init(below), GFP_KERNEL)?;
         let drops = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let cache = BioCache::new()?;
         let freed = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
         let (its_drops, its_below, its_freed) = (drops.clone(), below.clone(), freed.clone());
         let data = Arc::pin_init(
             try_pin_init!(Top {
-                bios <- BioSet::new(),
+                bios <- BioSet::new(cache),
                 plan,
                 drops: its_drops,
                 below: its_below,
@@ -251,6 +253,27 @@ mod tests {
         // Private data moves to the fresh clone.
         assert_eq!(clones, 2);
         assert_eq!(bios, 4);
+        Ok(())
+    }
+
+    #[test]
+    fn a_set_has_a_reserve_for_want_of_memory() -> Result {
+        let stack = Stack::new("rmpath_reserve", Plan::Again)?;
+        // What the next original is made of: memory that its own set keeps.
+        let primed = read_sector(&stack.below.0)?;
+        let mut results = [0; 4];
+        if let Some(failing) = FailingAllocations::begin() {
+            for result in &mut results {
+                *result = stack
+                    .read(&[BlkStatus::TRANSPORT])
+                    .map_or(1, |status| status);
+            }
+            drop(failing);
+        }
+        stack.end();
+
+        assert_eq!(primed, 0);
+        assert_eq!(results, [0; 4]);
         Ok(())
     }
 
