@@ -7,6 +7,9 @@ mod message;
 mod status;
 mod table;
 mod target;
+mod timeout;
+
+pub(crate) use self::timeout::QUEUE_IF_NO_PATH_TIMEOUT_SECS;
 
 use self::target::Multipath;
 use crate::abstractions::{
@@ -26,6 +29,9 @@ use kernel::{
 
 static TARGET_TYPE: TargetType<Multipath> = TargetType::new();
 
+/// The same for programs that know dm-multipath only.
+static MULTIPATH_TYPE: TargetType<Multipath> = TargetType::named(c"multipath");
+
 /// The queues that all maps share.
 pub(crate) struct Queues {
     /// Submits I/O again. Has a rescuer: memory may not be had before that I/O has ended.
@@ -39,18 +45,31 @@ pub(crate) struct Front {
     // Dropped first: then no map can come to be. The maps that there are hold the module, so at its
     // exit there are none; the queues, which each map holds too, go with the last.
     _registration: Registration<Multipath>,
+    _multipath: Option<Registration<Multipath>>,
 }
 
-/// Makes the target known to device-mapper. May sleep.
+/// Makes the target known to device-mapper, also as `multipath` if `as_multipath`. May sleep.
 ///
 /// Fails with `ENOMEM`, or with `EBUSY` if there is a target of that name. The last step of the
 /// module's init: from then on tables can be loaded.
-pub(crate) fn register() -> Result<Front> {
+pub(crate) fn register(as_multipath: bool) -> Result<Front> {
     let queues = Queues {
         requeue: Queue::new(c"rmpath_dm_requeue", QueueKind::Reclaim)?,
         events: Queue::new(c"rmpath_dm_events", QueueKind::Unbound)?,
     };
+    let queues = Arc::new(queues, GFP_KERNEL)?;
+    let multipath = if as_multipath {
+        let registration = Registration::new(&MULTIPATH_TYPE, queues.clone());
+        Some(registration.inspect_err(|error| {
+            if *error == EBUSY || *error == EEXIST {
+                pr_err!("there is a device-mapper target multipath already\n");
+            }
+        })?)
+    } else {
+        None
+    };
     Ok(Front {
-        _registration: Registration::new(&TARGET_TYPE, Arc::new(queues, GFP_KERNEL)?)?,
+        _registration: Registration::new(&TARGET_TYPE, queues)?,
+        _multipath: multipath,
     })
 }

@@ -46,6 +46,9 @@ const MAX_SOFT_RETRIES: u8 = 3;
 /// How often a bio is tried again after paths have failed, unless I/O is to wait for a path anyway.
 const MAX_RETRIES: u8 = 32;
 
+/// How many soft errors in a row fail a path.
+const SOFT_ERRORS: u32 = 2;
+
 /// How long a bio waits that was refused for want of resources, in milliseconds.
 const RETRY_DELAY: Msecs = 100;
 
@@ -200,7 +203,7 @@ impl Multipath {
 
     /// Notes an error that may or may not be the path's fault. Returns whether it is one too many.
     fn suspect(&self, path: &Path) -> bool {
-        let fails = path.state.note_soft_error();
+        let fails = path.state.note_soft_error(SOFT_ERRORS);
         self.suspects.xchg(1, Full);
         fails
     }

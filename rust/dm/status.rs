@@ -113,7 +113,8 @@ fn table<P: Member<Target: PathStatus>>(
     let words = u32::from(view.queue_if_no_path)
         + 2 * u32::from(features.pg_init_retries > 0)
         + 2 * u32::from(features.pg_init_delay_msecs.is_some())
-        + 2 * u32::from(features.queue_mode_bio);
+        + 2 * u32::from(features.queue_mode_bio)
+        + 2 * u32::from(features.no_path_timeout.is_some());
     write!(out, "{words} ")?;
     if view.queue_if_no_path {
         out.push("queue_if_no_path ");
@@ -126,6 +127,9 @@ fn table<P: Member<Target: PathStatus>>(
     }
     if features.queue_mode_bio {
         out.push("queue_mode bio ");
+    }
+    if let Some(secs) = features.no_path_timeout {
+        write!(out, "no_path_timeout {secs} ")?;
     }
     write!(out, "0 {} {} ", groups.len(), view.group)?;
     for (_, paths) in groups.iter() {

@@ -53,6 +53,8 @@ pub(crate) struct Features {
     pub(crate) pg_init_retries: u32,
     /// Milliseconds. Without effect.
     pub(crate) pg_init_delay_msecs: Option<u32>,
+    /// Seconds; 0: without an end. If not given, what holds for all maps.
+    pub(crate) no_path_timeout: Option<u32>,
     /// `queue_mode bio` was given, which is what we do anyway.
     pub(crate) queue_mode_bio: bool,
     /// Without effect, in dm-multipath too.
@@ -151,6 +153,9 @@ fn parse_features(mut words: Words<'_>) -> Result<Features, Refused> {
             let delay =
                 words.number(0, 60000, c"pg_init_delay_msecs must be between 0 and 60000")?;
             features.pg_init_delay_msecs = Some(delay);
+        } else if is(word, "no_path_timeout") && has_value {
+            let secs = words.number(0, u32::MAX, c"no_path_timeout must be a number of seconds")?;
+            features.no_path_timeout = Some(secs);
         } else if is(word, "queue_mode") && has_value {
             match words.next() {
                 Some(mode) if is(mode, "bio") => features.queue_mode_bio = true,
@@ -216,7 +221,7 @@ impl<'a> Table<'a> {
     /// Understands a table line. May sleep.
     pub(crate) fn parse(words: &'a [Arg<'a>]) -> Result<Self, Refused> {
         let mut words = Words(words);
-        let features = parse_features(words.group(8, c"invalid number of feature args")?)?;
+        let features = parse_features(words.group(10, c"invalid number of feature args")?)?;
         let hw_handler = words
             .group(1024, c"invalid number of hardware handler args")?
             .len()
@@ -317,8 +322,8 @@ mod tests {
     #[test]
     fn features_are_understood() -> Result {
         let seen = with_words(
-            "8 QUEUE_IF_NO_PATH retain_attached_hw_handler pg_init_retries 50 \
-             pg_init_delay_msecs 0 queue_mode BIO 2 1 alua 0 0",
+            "10 QUEUE_IF_NO_PATH retain_attached_hw_handler pg_init_retries 50 \
+             pg_init_delay_msecs 0 queue_mode BIO no_path_timeout 30 2 1 alua 0 0",
             |words| {
                 let table = Table::parse(words).ok()?;
                 let features = table.features;
@@ -328,12 +333,16 @@ mod tests {
                     features.pg_init_retries,
                     features.pg_init_delay_msecs,
                     features.queue_mode_bio,
+                    features.no_path_timeout,
                     table.hw_handler,
                     table.groups.len(),
                 ))
             },
         )?;
-        assert_eq!(seen, Some((true, true, 50, Some(0), true, true, 0)));
+        assert_eq!(
+            seen,
+            Some((true, true, 50, Some(0), true, Some(30), true, 0))
+        );
         Ok(())
     }
 
@@ -342,7 +351,7 @@ mod tests {
         assert_eq!(reason("")?, c"invalid number of feature args");
         assert_eq!(reason("x")?, c"invalid number of feature args");
         assert_eq!(
-            reason("9 1 2 3 4 5 6 7 8 9")?,
+            reason("11 1 2 3 4 5 6 7 8 9 10 11")?,
             c"invalid number of feature args"
         );
         assert_eq!(
@@ -356,6 +365,14 @@ mod tests {
         // Without its value it is a word like any other.
         assert_eq!(
             reason("1 pg_init_retries 0 0 0")?,
+            c"Unrecognised multipath feature request"
+        );
+        assert_eq!(
+            reason("2 no_path_timeout -1 0 0 0")?,
+            c"no_path_timeout must be a number of seconds"
+        );
+        assert_eq!(
+            reason("1 no_path_timeout 0 0 0")?,
             c"Unrecognised multipath feature request"
         );
         assert_eq!(

@@ -23,6 +23,10 @@ use super::{
         Features,
         Table, //
     },
+    timeout::{
+        Wait,
+        QUEUE_IF_NO_PATH_TIMEOUT_SECS, //
+    },
     Queues, //
 };
 use crate::{
@@ -82,8 +86,12 @@ use crate::{
 use kernel::{
     impl_has_delayed_work, new_delayed_work, new_work,
     prelude::*,
+    str::CString,
     sync::{
-        atomic::Atomic,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -98,6 +106,7 @@ use kernel::{
 const REQUEUE: u64 = 0;
 pub(super) const RETRY: u64 = 1;
 const EVENT: u64 = 2;
+pub(super) const NO_PATH: u64 = 3;
 
 /// A path of a map.
 pub(super) struct Path {
@@ -131,7 +140,9 @@ impl PathStatus for Path {
 pub(super) struct State {
     pub(super) switch: Switch,
     /// Keep I/O when there is no path, as configured.
-    queue_if_no_path: bool,
+    pub(super) queue_if_no_path: bool,
+    /// There is no path, I/O is kept, and that has an end.
+    pub(super) wait: Option<Wait>,
     pub(super) suspend: Suspend,
     /// Clones without a path, or on their way to another one.
     pub(super) parked: BioList<Kept>,
@@ -165,6 +176,8 @@ impl State {
 /// A map.
 #[pin_data]
 pub(crate) struct Multipath {
+    /// As dm core calls the map in the log: `major:minor`.
+    pub(super) name: CString,
     features: Features,
     pub(super) groups: Groups<KBox<Path>>,
     #[pin]
@@ -180,6 +193,8 @@ pub(crate) struct Multipath {
     retry: DelayedWork<Self, RETRY>,
     #[pin]
     event: Work<Self, EVENT>,
+    #[pin]
+    no_path: DelayedWork<Self, NO_PATH>,
 }
 
 impl_has_token_work! {
@@ -188,6 +203,7 @@ impl_has_token_work! {
 }
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, RETRY> for Multipath { self.retry }
+    impl HasDelayedWork<Self, NO_PATH> for Multipath { self.no_path }
 }
 
 impl WorkItem<REQUEUE> for Multipath {
@@ -216,6 +232,13 @@ impl WorkItem<EVENT> for Multipath {
 }
 
 impl Multipath {
+    /// For how many seconds it waits for a path; 0: without an end.
+    pub(super) fn no_path_timeout(&self) -> u32 {
+        self.features
+            .no_path_timeout
+            .unwrap_or_else(|| QUEUE_IF_NO_PATH_TIMEOUT_SECS.load(Relaxed))
+    }
+
     fn new(
         setup: &mut Setup<'_>,
         table: Table<'_>,
@@ -252,12 +275,15 @@ impl Multipath {
         let state = State {
             switch: Switch::new(table.initial_group, &groups),
             queue_if_no_path: table.features.queue_if_no_path,
+            wait: None,
             suspend: Suspend::None,
             parked: BioList::new(),
             delayed: BioList::new(),
         };
+        let name = CString::try_from_fmt(fmt!("{}", setup.device_name()))?;
         Arc::pin_init(
             pin_init!(Self {
+                name,
                 features: table.features,
                 groups,
                 state <- new_spinlock_irq!(state, "rmpath_dm_state"),
@@ -267,6 +293,7 @@ impl Multipath {
                 requeue <- new_work!("rmpath_dm_requeue"),
                 retry <- new_delayed_work!("rmpath_dm_retry"),
                 event <- new_work!("rmpath_dm_event"),
+                no_path <- new_delayed_work!("rmpath_dm_no_path"),
             }),
             GFP_KERNEL,
         )
@@ -297,15 +324,15 @@ impl Multipath {
         path: &Path,
         reason: FailReason,
     ) {
-        let newly = {
-            // So that what others decide under the lock about paths stays true while they hold it.
-            let _state = this.state.lock();
-            let newly = path.state.fail(reason);
-            if newly {
-                info.path_event(PathEvent::Failed, &path.name, this.groups.usable() as u32);
-            }
-            newly
-        };
+        // So that what others decide under the lock about paths stays true while they hold it.
+        let mut state = this.state.lock();
+        let newly = path.state.fail(reason);
+        if newly {
+            info.path_event(PathEvent::Failed, &path.name, this.groups.usable() as u32);
+        }
+        let superseded = Self::review_wait(this, &mut state);
+        drop(state);
+        drop(superseded);
         if newly {
             let map = info.device_name();
             pr_warn!("{map}: failing path {}\n", path.name);
@@ -315,19 +342,16 @@ impl Multipath {
 
     /// Takes a path into use again.
     fn reinstate_path(this: ArcBorrow<'_, Self>, info: &TargetInfo, path: &Path) {
-        let had_failed = {
-            // So that nobody who saw no path parks a clone after the kick below.
-            let _state = this.state.lock();
-            let had_failed = path.state.reinstate();
-            if had_failed {
-                info.path_event(
-                    PathEvent::Reinstated,
-                    &path.name,
-                    this.groups.usable() as u32,
-                );
-            }
-            had_failed
-        };
+        // So that nobody who saw no path parks a clone after the kick below.
+        let mut state = this.state.lock();
+        let had_failed = path.state.reinstate();
+        if had_failed {
+            let valid_paths = this.groups.usable() as u32;
+            info.path_event(PathEvent::Reinstated, &path.name, valid_paths);
+        }
+        let superseded = Self::review_wait(this, &mut state);
+        drop(state);
+        drop(superseded);
         if had_failed {
             let map = info.device_name();
             pr_warn!("{map}: reinstating path {}\n", path.name);
@@ -358,7 +382,8 @@ impl Target for Multipath {
     type BioData = BioData;
 
     const NAME: &'static CStr = c"rmpath";
-    const VERSION: [u32; 3] = [1, 0, 0];
+    // dm-multipath's, whose tables and messages these are: multipath-tools look at it.
+    const VERSION: [u32; 3] = [1, 15, 0];
     const FEATURES: device_mapper::Features = device_mapper::Features::SINGLETON
         .and(device_mapper::Features::PASSES_INTEGRITY)
         .and(device_mapper::Features::NOWAIT)
@@ -392,11 +417,17 @@ impl Target for Multipath {
         setup.pass_flushes();
         setup.pass_discards();
         setup.pass_write_zeroes();
+        // There may be no path from the beginning.
+        let mut state = this.state.lock();
+        let superseded = Self::review_wait(this.as_arc_borrow(), &mut state);
+        drop(state);
+        drop(superseded);
         Ok(this)
     }
 
     fn dtr(this: ArcBorrow<'_, Self>) {
-        // The first may queue the second.
+        // The others may queue the requeue.
+        drop(disarm_sync::<NO_PATH, _, _>(&*this));
         drop(disarm_sync::<RETRY, _, _>(&*this));
         drop(cancel_sync::<REQUEUE, _, _>(&*this));
         drop(cancel_sync::<EVENT, _, _>(&*this));
@@ -472,7 +503,11 @@ impl Target for Multipath {
         }
         match Message::parse(words)? {
             Message::QueueIfNoPath(queue) => {
-                this.state.lock().queue_if_no_path = queue;
+                let mut state = this.state.lock();
+                state.queue_if_no_path = queue;
+                let superseded = Self::restart_wait(this, &mut state);
+                drop(state);
+                drop(superseded);
                 if !queue {
                     Self::kick(this);
                 }
