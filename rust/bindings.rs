@@ -18,6 +18,12 @@
 
 pub(crate) use kernel::bindings::*;
 pub(crate) use raw::*;
+// The kernel crate knows of these that they exist, and no more.
+pub(crate) use raw::{
+    pr_held_reservation,
+    pr_keys,
+    pr_ops, //
+};
 
 #[allow(
     clippy::as_ptr_cast_mut,

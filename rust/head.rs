@@ -10,19 +10,31 @@
 //! * what is decided about the head as a whole, above all that it has lost its last path, is
 //!   decided and acted on under the head's lock, `inner` ([`removal`]).
 //!
-//! Lock order: `setup`, then the registry, then `inner`.
+//! Lock order: `setup`, then the registry or `registrations`, then `inner`; `telling`, then `inner`.
 
 mod attach;
+mod choice;
 mod control;
+mod counters;
+mod debug;
 mod detach;
 mod discover;
 mod disk;
+mod event;
+mod fit;
 mod io;
+mod ioctl;
+mod judge;
+mod no_path;
 mod path;
+mod probe;
+mod refresh;
 mod registry;
 mod removal;
+mod reservation;
 mod spec;
 mod sysfs;
+mod weight;
 mod wwid;
 
 pub(crate) use control::{
@@ -30,6 +42,7 @@ pub(crate) use control::{
     Control,
     Heads, //
 };
+pub(crate) use registry::AutoAttach;
 
 use crate::{
     abstractions::{
@@ -37,7 +50,7 @@ use crate::{
             BioSet,
             Clone as BioClone, //
         },
-        block_device::DevT,
+        debugfs,
         gendisk::{
             Disk,
             Limits, //
@@ -46,6 +59,10 @@ use crate::{
         kobject::Folder,
         module::ModuleRef,
         rcu::RcuCell,
+        spinlock::{
+            new_spinlock_irq,
+            SpinLockIrq, //
+        },
         workqueue::{
             impl_has_token_work,
             Token, //
@@ -57,10 +74,16 @@ use crate::{
         },
     },
     mpath::{
+        deadline::Deadline,
+        delay::DelayLot,
         park::ParkingLot,
-        selector::round_robin::RoundRobin, //
+        selector::{
+            numa::Numa,
+            turns::Turns, //
+        },
     },
 };
+use choice::Choice;
 use io::HeadIo;
 use kernel::{
     impl_has_delayed_work, new_mutex,
@@ -73,10 +96,6 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    time::{
-        Instant,
-        Monotonic, //
-    },
     workqueue::{
         new_delayed_work,
         new_work,
@@ -88,7 +107,10 @@ use path::{
     ArcPath,
     PathHandle, //
 };
-use registry::Shared;
+use registry::{
+    Listing,
+    Shared, //
+};
 use wwid::{
     Identity,
     Wwid, //
@@ -107,8 +129,13 @@ const REMOVAL: u64 = 2;
 const NO_PATH: u64 = 3;
 const SCAN: u64 = 4;
 const REAP: u64 = 5;
+const JUDGE: u64 = 6;
+const PLAN: u64 = 7;
+const REFRESH: u64 = 8;
+const EVENT: u64 = 9;
 /// Of a path.
 const CLOSE: u64 = 0;
+const PROBE: u64 = 1;
 
 /// What stage of its life a head is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,18 +165,24 @@ impl State {
 struct Member {
     id: u32,
     handle: Arc<PathHandle>,
+    /// It did not fit its head when that was looked at last.
+    misfit: bool,
     /// `None` while it is being closed.
     open: Option<OpenMember>,
+    /// The state that user space was told last.
+    told: Option<&'static str>,
 }
 
 /// What a member has as long as it is in use. Dropped in this order.
 struct OpenMember {
+    listing: Listing,
     folder: Folder<PathHandle>,
     path: ArcPath,
 }
 
 /// What everybody can see of a head. Dropped in this order.
 struct Visible {
+    debug: Option<debugfs::File<Head>>,
     folder: Arc<Folder<Head>>,
     disk: Disk<Head>,
     published: Published<Head>,
@@ -167,15 +200,19 @@ struct Geometry {
 /// What the head's lock protects.
 struct Inner {
     state: State,
+    /// The state that user space was told last.
+    told: State,
     members: KVec<Member>,
     geometry: Option<Geometry>,
-    /// As its paths had them when the last of them came.
+    /// As they were made of its paths the last time that they changed.
     limits: Option<Limits>,
+    /// All paths are smaller than the head, and that has been said.
+    shrunk: bool,
     /// Of its number, until it is published.
     reservation: Option<Reservation<Head>>,
     visible: Option<Visible>,
-    /// When the pending removal began to wait, and for how many seconds.
-    deadline: Option<(Instant<Monotonic>, u32)>,
+    /// Of the pending removal.
+    deadline: Option<Deadline>,
     /// The user has asked for the head's removal: no path keeps it.
     doomed: bool,
     /// I/O has waited long enough.
@@ -185,6 +222,12 @@ struct Inner {
 /// The paths that I/O may use.
 struct PathSet {
     paths: KVec<ArcPath>,
+    /// The same, each as often as its weight says.
+    turns: Turns<ArcPath>,
+    /// Which is nearest to whom.
+    near: Numa,
+    /// Not 0 if some have a write cache and some have none.
+    mixed_caches: Atomic<u32>,
 }
 
 /// A head node.
@@ -199,17 +242,26 @@ pub(crate) struct Head {
     identity: Option<Identity>,
 
     paths: RcuCell<PathSet>,
-    rr: RoundRobin,
+    choice: Choice,
     /// `delayed_removal_secs`: seconds. Written under the head's lock.
     delay: Atomic<u32>,
     /// What becomes of I/O without a path: [`io::Gate`].
     gate: Atomic<u32>,
-    /// Whether the no-path timer has been armed since a path was usable.
-    waiting: Atomic<bool>,
+    /// `no_path_timeout_secs`: seconds. Written under the head's lock.
+    no_path_secs: Atomic<u32>,
+    /// The wait for a path that is there: `Some` as long as its timer is pending. A leaf.
+    #[pin]
+    waiting: SpinLockIrq<Option<Deadline>>,
+    /// `path_fail_threshold`: soft errors in a row.
+    fail_threshold: Atomic<u32>,
+    /// `probe_secs`: seconds.
+    probe_secs: Atomic<u32>,
+    /// `retry_delay_ms`: milliseconds.
+    retry_delay: Atomic<u32>,
     #[pin]
     parked: ParkingLot<BioClone<HeadIo>>,
     #[pin]
-    delayed: ParkingLot<BioClone<HeadIo>>,
+    delayed: DelayLot<BioClone<HeadIo>>,
     #[pin]
     bios: BioSet<HeadIo>,
     requeued: Atomic<u64>,
@@ -220,8 +272,16 @@ pub(crate) struct Head {
     ids: Idr<PathHandle>,
     #[pin]
     setup: Mutex<()>,
+    /// Who holds it may change what is registered with the devices, and let a path into use.
+    #[pin]
+    registrations: Mutex<()>,
+    /// The reservation key that is registered on every path in use; 0 is none.
+    pr_key: Atomic<u64>,
     #[pin]
     inner: Mutex<Inner>,
+    /// Who holds it tells user space something.
+    #[pin]
+    telling: Mutex<()>,
 
     #[pin]
     requeue: Work<Self, REQUEUE>,
@@ -232,9 +292,17 @@ pub(crate) struct Head {
     #[pin]
     no_path: DelayedWork<Self, NO_PATH>,
     #[pin]
+    judge: DelayedWork<Self, JUDGE>,
+    #[pin]
+    plan: Work<Self, PLAN>,
+    #[pin]
+    refresh: DelayedWork<Self, REFRESH>,
+    #[pin]
     scan: Work<Self, SCAN>,
     #[pin]
     reap: Work<Self, REAP>,
+    #[pin]
+    event: Work<Self, EVENT>,
 
     // The last two, in this order: the queues go before the reference that keeps the module's
     // exit from destroying them under us.
@@ -244,13 +312,17 @@ pub(crate) struct Head {
 
 impl_has_token_work! {
     impl HasPlainWork<REQUEUE> for Head { self.requeue }
+    impl HasPlainWork<PLAN> for Head { self.plan }
     impl HasPlainWork<SCAN> for Head { self.scan }
     impl HasPlainWork<REAP> for Head { self.reap }
+    impl HasPlainWork<EVENT> for Head { self.event }
 }
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, RETRY> for Head { self.retry }
     impl HasDelayedWork<Self, REMOVAL> for Head { self.removal }
     impl HasDelayedWork<Self, NO_PATH> for Head { self.no_path }
+    impl HasDelayedWork<Self, JUDGE> for Head { self.judge }
+    impl HasDelayedWork<Self, REFRESH> for Head { self.refresh }
 }
 
 impl Head {
@@ -260,65 +332,65 @@ impl Head {
     fn new(shared: &Arc<Shared>, wwid: Wwid, identity: Option<Identity>) -> Result<Arc<Self>> {
         let module = ModuleRef::try_get().ok_or(ENODEV)?;
         let reservation = IdTable::reserve(&shared.heads, MAX_HEADS, GFP_KERNEL)?;
-        let empty = KBox::new(PathSet { paths: KVec::new() }, GFP_KERNEL)?;
-        let rr = RoundRobin::new()?;
+        let empty = PathSet::with_room([].into_iter())?;
+        let choice = Choice::new()?;
         let id = reservation.id();
+        let delay = Atomic::new(shared.default_delay.load(Relaxed));
         let shared = shared.clone();
+        let bios = shared.bios.clone();
         Arc::pin_init(
             try_pin_init!(Self {
                 id,
                 wwid,
                 identity,
                 paths: RcuCell::new(empty),
-                rr,
-                delay: Atomic::new(0),
+                choice,
+                delay,
                 gate: Atomic::new(io::Gate::Fail as u32),
-                waiting: Atomic::new(false),
+                no_path_secs: Atomic::new(no_path::DEFAULT_SECS),
+                waiting <- new_spinlock_irq!(None, "rmpath_waiting"),
+                fail_threshold: Atomic::new(io::DEFAULT_FAIL_THRESHOLD),
+                probe_secs: Atomic::new(probe::DEFAULT_SECS),
+                retry_delay: Atomic::new(0),
                 parked <- ParkingLot::new(),
-                delayed <- ParkingLot::new(),
-                bios <- BioSet::new(),
+                delayed <- DelayLot::new(),
+                bios <- BioSet::new(bios),
                 requeued: Atomic::new(0),
                 refused: Atomic::new(0),
                 failovers: Atomic::new(0),
                 ids <- Idr::new(),
                 setup <- new_mutex!((), "rmpath_head_setup"),
+                registrations <- new_mutex!((), "rmpath_head_registrations"),
+                pr_key: Atomic::new(0),
                 inner <- new_mutex!(Inner {
                     state: State::Building,
+                    told: State::Live,
                     members: KVec::new(),
                     geometry: None,
                     limits: None,
+                    shrunk: false,
                     reservation: Some(reservation),
                     visible: None,
                     deadline: None,
                     doomed: false,
                     expired: false,
                 }, "rmpath_head"),
+                telling <- new_mutex!((), "rmpath_head_telling"),
                 requeue <- new_work!("rmpath_requeue"),
                 retry <- new_delayed_work!("rmpath_retry"),
                 removal <- new_delayed_work!("rmpath_removal"),
                 no_path <- new_delayed_work!("rmpath_no_path"),
+                judge <- new_delayed_work!("rmpath_judge"),
+                plan <- new_work!("rmpath_plan"),
+                refresh <- new_delayed_work!("rmpath_refresh"),
                 scan <- new_work!("rmpath_scan"),
                 reap <- new_work!("rmpath_reap"),
+                event <- new_work!("rmpath_event"),
                 shared,
                 module,
             }? Error),
             GFP_KERNEL,
         )
-    }
-
-    /// Whether `dev` is one of its paths.
-    fn member_of(&self, dev: DevT) -> Option<Arc<PathHandle>> {
-        let inner = self.inner.lock();
-        inner
-            .members
-            .iter()
-            .find(|member| {
-                member
-                    .open
-                    .as_ref()
-                    .is_some_and(|open| open.path.device().dev() == dev)
-            })
-            .map(|member| member.handle.clone())
     }
 
     /// What a pending removal, or no-path timer, owns.

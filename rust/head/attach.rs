@@ -7,6 +7,7 @@
 //! after that.
 
 use super::{
+    fit::Judgement,
     path::{
         ArcPath,
         HeadPath,
@@ -36,6 +37,7 @@ use crate::abstractions::{
         BlockDevice,
         DevT, //
     },
+    debugfs,
     errno::{
         eloop,
         enodata,
@@ -43,7 +45,6 @@ use crate::abstractions::{
     },
     gendisk::{
         DiskRef,
-        Limits,
         NewDisk, //
     },
     kobject::{
@@ -51,13 +52,26 @@ use crate::abstractions::{
         Parent, //
     },
     memalloc::NoIo,
+    numa,
     workqueue::Token, //
 };
-use crate::mpath::path::AccessState;
+use crate::mpath::{
+    path::AccessState,
+    selector::{
+        numa::Numa,
+        turns::Turns, //
+    },
+};
 use kernel::{
     fmt,
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
     types::ScopeGuard, //
 };
 
@@ -71,6 +85,8 @@ pub(super) enum Refusal {
     Duplicate,
     /// It is one of our own heads.
     Own,
+    /// It is a map that stands on one.
+    OnOwn,
     /// It is not suitable.
     Unsuitable(Error, &'static str),
     /// It does not say who it is.
@@ -79,6 +95,8 @@ pub(super) enum Refusal {
     Geometry(Geometry, Geometry),
     /// No head wants it.
     Unwanted,
+    /// The module's init is not over, or its exit has begun.
+    NotReady,
     /// It is not a path.
     NotAPath,
     /// Something that it needs cannot be had.
@@ -92,10 +110,10 @@ impl Refusal {
             Self::Lookup(error) | Self::Open(error) => *error,
             Self::Unsuitable(error, _) | Self::Failed(error, _) => *error,
             Self::Duplicate => EEXIST,
-            Self::Own => eloop(),
+            Self::Own | Self::OnOwn => eloop(),
             Self::NoIdentity => enodata(),
             Self::Geometry(..) => EINVAL,
-            Self::Unwanted | Self::NotAPath => ENODEV,
+            Self::Unwanted | Self::NotReady | Self::NotAPath => ENODEV,
         }
     }
 }
@@ -112,6 +130,7 @@ impl fmt::Display for Refusal {
             Self::Open(error) => write!(f, "cannot open it: {error:?}"),
             Self::Duplicate => f.write_str("is a path already"),
             Self::Own => f.write_str("is a head itself"),
+            Self::OnOwn => f.write_str("stands on a head itself"),
             Self::NoIdentity => f.write_str("reports no EUI-64, NGUID or NAA; give it a wwid="),
             Self::Geometry(ours, its) => write!(
                 f,
@@ -119,6 +138,7 @@ impl fmt::Display for Refusal {
                 its.sectors, its.logical_block_size, ours.sectors, ours.logical_block_size
             ),
             Self::Unwanted => f.write_str("no head has its identity"),
+            Self::NotReady => f.write_str("the module is being loaded or unloaded"),
             Self::NotAPath => f.write_str("is not a path"),
             Self::Failed(error, what) => write!(f, "{what}: {error:?}"),
         }
@@ -131,7 +151,7 @@ fn failed(what: &'static str) -> impl Fn(Error) -> Refusal {
 }
 
 impl Geometry {
-    fn of(bdev: &Bdev) -> Self {
+    pub(super) fn of(bdev: &Bdev) -> Self {
         Self {
             sectors: bdev.nr_sectors(),
             logical_block_size: bdev.logical_block_size(),
@@ -144,6 +164,9 @@ fn check(bdev: &Bdev) -> Result<(), Refusal> {
     let unsuitable = |error, why| Err(Refusal::Unsuitable(error, why));
     if bdev.is_own() {
         return Err(Refusal::Own);
+    }
+    if bdev.stands_on_own() {
+        return Err(Refusal::OnOwn);
     }
     if bdev.is_partition() {
         return unsuitable(EINVAL, "is a partition; paths are whole disks");
@@ -168,14 +191,15 @@ pub(super) fn add_path(shared: &Arc<Shared>, spec: Spec) -> Result<(), Refusal> 
     attach(shared, dev, asked, true)
 }
 
-/// Makes the device a path of the head of its identity, if there is one.
-pub(super) fn rejoin(shared: &Arc<Shared>, dev: DevT) -> Result<(), Refusal> {
+/// Makes a device that has turned up a path of the head of its identity. That is made, if there is
+/// none, only if `create` says so.
+pub(super) fn assemble(shared: &Arc<Shared>, dev: DevT, create: bool) -> Result<(), Refusal> {
     let asked = Asked {
         wwid: None,
         access: AccessState::Optimized,
         weight: 1,
     };
-    attach(shared, dev, asked, false)
+    attach(shared, dev, asked, create)
 }
 
 /// What is asked for beside the device itself.
@@ -208,7 +232,10 @@ fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result
     let named = identity.is_none();
     loop {
         let head = if create {
-            Shared::find_or_create(shared, &wwid, identity).map_err(failed("head"))?
+            Shared::find_or_create(shared, &wwid, identity).map_err(|error| match error {
+                ENODEV => Refusal::NotReady,
+                error => Refusal::Failed(error, "head"),
+            })?
         } else {
             shared.find(&wwid).ok_or(Refusal::Unwanted)?
         };
@@ -248,7 +275,11 @@ impl Head {
         let result = Self::try_begin(this, device, &handle);
         match &result {
             Ok(()) => Self::joined(this, &handle),
-            Err(_) => this.abandon(),
+            Err(_) => {
+                this.abandon();
+                // The path is closed.
+                handle.stop_probing();
+            }
         }
         result
     }
@@ -263,6 +294,7 @@ impl Head {
         handle.set_head(this);
         let set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
+        set.note_caches();
         let limits = set.limits();
         let disk = NewDisk::new(limits.clone()).map_err(failed("disk"))?;
 
@@ -286,6 +318,9 @@ impl Head {
         let folder = Arc::new(folder.map_err(failed("sysfs"))?, GFP_KERNEL)
             .map_err(|error| failed("sysfs")(error.into()))?;
         let disk_ref = disk.reference();
+        let debug = this.shared.debug.clone();
+        // Nothing depends on it.
+        let debug = debugfs::File::new(debug, fmt!("rmpath{}", this.id), this.clone()).ok();
         let member = this.member(path, &disk_ref, folder.as_parent())?;
 
         let mut inner = this.inner.lock();
@@ -295,6 +330,7 @@ impl Head {
         inner.geometry = Some(geometry);
         inner.limits = Some(limits);
         inner.visible = Some(Visible {
+            debug,
             folder,
             disk,
             published: reservation.publish(this.clone()),
@@ -304,6 +340,7 @@ impl Head {
         drop(inner);
         drop(tokens);
         undo.dismiss();
+        Self::refresh_later(this.as_arc_borrow());
         // Bios may have come, and found the path failed, before there was anybody to tell.
         Self::kick(this.as_arc_borrow());
 
@@ -353,40 +390,52 @@ impl Head {
             return Err(Refusal::Failed(EAGAIN, "its head is being removed"));
         };
         let its = Geometry::of(&device);
-        if its != ours {
+        if !Judgement::admits(ours, its, this.inner.lock().seen()) {
             return Err(Refusal::Geometry(ours, its));
         }
 
         let path = HeadPath::new(device, this.clone()).map_err(failed("path"))?;
         handle.set_head(this);
-        let set = this.set_with(&path).map_err(failed("path set"))?;
+        let mut set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
         let member = this.member(path, &disk, folder.as_parent())?;
-        let limits = set.limits();
-        let same = this
-            .inner
-            .lock()
-            .limits
-            .as_ref()
-            .is_some_and(|old| limits.is_same(old));
-        // Freezing the queue is worth avoiding: who sleeps for memory in `submit` holds it up.
-        if !same {
-            if let Err(error) = disk.set_limits(limits.clone()) {
+        set.note_caches();
+        if let Err(error) = Self::prepare_limits(this.as_arc_borrow(), &disk, &set) {
+            drop(this.ids.remove(member.id));
+            return Err(Refusal::Failed(error, "queue limits"));
+        }
+
+        // The last thing that can fail: a key is not taken back from one path of a host alone.
+        let registrations = this.registrations.lock();
+        if let Some(open) = &member.open {
+            if let Err(failure) = this.enroll(&registrations, open.path.device()) {
                 drop(this.ids.remove(member.id));
-                return Err(Refusal::Failed(error, "queue limits"));
+                // The limits may be those of all with this one.
+                Self::refresh(this.as_arc_borrow());
+                let error = match failure.is_path_failure() {
+                    true => EAGAIN,
+                    false => failure.to_error(),
+                };
+                return Err(Refusal::Failed(error, "reservation key"));
             }
         }
 
         let mut inner = this.inner.lock();
-        inner.limits = Some(limits);
         inner.add(room, member);
+        // Its weights may have changed since.
+        let planned = set.plan();
         let old = this.paths.replace(set);
         let tokens = this.gained_path(&mut inner);
         drop(inner);
+        drop(registrations);
         drop(tokens);
         // What is parked is tried again only when everybody sees the path.
         drop(old);
+        if !planned {
+            Self::plan_again(this.as_arc_borrow());
+        }
         Self::settled(this.as_arc_borrow());
+        Self::refresh(this.as_arc_borrow());
         Self::joined(this, &handle);
         Ok(())
     }
@@ -398,12 +447,15 @@ impl Head {
         if handle.state.is_dead() || this.inner.lock().doomed {
             PathHandle::kill(handle.as_arc_borrow());
         }
+        Self::notify(this.as_arc_borrow());
     }
 
     /// Makes all that a member needs. It is in sysfs when this returns. Under `setup`.
     fn member(&self, path: ArcPath, disk: &DiskRef, parent: Parent<'_>) -> Result<Member, Refusal> {
         path.device().link_to(disk).map_err(failed("slaves link"))?;
         let handle = path.handle().clone();
+        let listing = Shared::list(&self.shared, path.device().dev(), &handle);
+        let listing = listing.map_err(failed("index of paths"))?;
         let id = self
             .ids
             .alloc(0..MAX_PATHS, handle.clone(), GFP_KERNEL)
@@ -425,7 +477,13 @@ impl Head {
                 Ok(Member {
                     id,
                     handle,
-                    open: Some(OpenMember { folder, path }),
+                    misfit: false,
+                    open: Some(OpenMember {
+                        listing,
+                        folder,
+                        path,
+                    }),
+                    told: None,
                 })
             }
             Err(error) => {
@@ -437,10 +495,12 @@ impl Head {
 
     /// A set of the members that are open, and one more path. `ENOMEM`. Under `setup`.
     fn set_with(&self, path: &ArcPath) -> Result<KBox<PathSet>> {
-        let room = self.inner.lock().members.len() + 1;
-        let mut set = PathSet::with_room(room)?;
+        let mut weights = self.weights(1)?;
+        weights.push(path.handle().weight.load(Relaxed), GFP_KERNEL)?;
+        let mut set = PathSet::with_room(weights.iter().copied())?;
         self.inner.lock().fill(&mut set);
         set.paths.push(path.clone(), GFP_KERNEL)?;
+        let _ = set.plan();
         Ok(set)
     }
 
@@ -452,19 +512,17 @@ impl Head {
 }
 
 impl PathSet {
-    /// An empty set that can hold so many paths. `ENOMEM`.
-    pub(super) fn with_room(room: usize) -> Result<KBox<Self>> {
-        let paths = KVec::with_capacity(room, GFP_KERNEL)?;
-        Ok(KBox::new(Self { paths }, GFP_KERNEL)?)
-    }
-
-    /// The limits of a disk that uses these paths.
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::stacking();
-        for path in self.paths.iter() {
-            limits.stack(path.device());
-        }
-        limits
+    /// An empty set that can hold paths of these weights. `ENOMEM`.
+    pub(super) fn with_room(weights: impl Iterator<Item = u32> + Clone) -> Result<KBox<Self>> {
+        let turns = Turns::with_room(weights.clone())?;
+        let paths = KVec::with_capacity(weights.count(), GFP_KERNEL)?;
+        let set = Self {
+            paths,
+            turns,
+            near: Numa::new(numa::count())?,
+            mixed_caches: Atomic::new(0),
+        };
+        Ok(KBox::new(set, GFP_KERNEL)?)
     }
 }
 

@@ -12,7 +12,10 @@ use super::{
         Running, //
     },
     path::PathHandle,
-    registry::Shared,
+    registry::{
+        AutoAttach,
+        Shared, //
+    },
     spec::Spec,
     CLOSE, //
 };
@@ -24,19 +27,45 @@ use crate::abstractions::{
         Limits,
         NewDisk, //
     },
-    sysfs::Attribute,
+    sysfs::{
+        parse_u32,
+        Attribute, //
+    },
     workqueue::flush, //
 };
+use crate::dm::QUEUE_IF_NO_PATH_TIMEOUT_SECS;
 use kernel::{
     prelude::*,
     str::CString,
-    sync::Arc, //
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
 };
 
-static CONTROL: [Attribute<Shared>; 3] = [
+static CONTROL: [Attribute<Shared>; 5] = [
     Attribute::ro(c"auto_attach", |shared, out| {
-        out.write_fmt(fmt!("{}\n", u32::from(shared.auto_attach)))
+        out.write_fmt(fmt!("{}\n", shared.auto_attach as u32))
     }),
+    Attribute::rw(
+        c"delayed_removal_secs",
+        |shared, out| out.write_fmt(fmt!("{}\n", shared.default_delay.load(Relaxed))),
+        |shared, text| {
+            shared.default_delay.store(parse_u32(text)?, Relaxed);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"queue_if_no_path_timeout_secs",
+        |_, out| {
+            let secs = QUEUE_IF_NO_PATH_TIMEOUT_SECS.load(Relaxed);
+            out.write_fmt(fmt!("{secs}\n"))
+        },
+        |_, text| {
+            QUEUE_IF_NO_PATH_TIMEOUT_SECS.store(parse_u32(text)?, Relaxed);
+            Ok(())
+        },
+    ),
     Attribute::wo(c"add_path", |shared, text| {
         let shared: Arc<Shared> = shared.into();
         report("add_path", text, |spec| add_path(&shared, spec))
@@ -87,16 +116,17 @@ pub(crate) struct Heads {
     _shared: Arc<Shared>,
 }
 
-/// Makes the front end. `auto_attach`: whether disks that return rejoin their head by themselves.
+/// Makes the front end. `auto_attach`: what becomes of new disks by itself. `delay`: how long a new
+/// head waits for a path to return, in seconds, unless it is told otherwise.
 ///
 /// `ENOMEM`, or `EEXIST` if there is a class called rmpath.
-pub(crate) fn new(auto_attach: bool) -> Result<(Heads, Control)> {
-    let shared = Shared::new(auto_attach)?;
+pub(crate) fn new(auto_attach: AutoAttach, delay: u32) -> Result<(Heads, Control)> {
+    let shared = Shared::new(auto_attach, delay)?;
     let heads = Heads {
         running: Running(Discovery::new(shared.clone())?),
         _shared: shared.clone(),
     };
-    let interface = if auto_attach {
+    let interface = if auto_attach != AutoAttach::Off {
         let class = NewDisk::new(Limits::stacking())?.block_class();
         let discovery = heads.running.0.clone();
         Some(BlockInterface::register(class, discovery)?)

@@ -12,11 +12,11 @@ use super::{
     Head,
     OpenMember,
     PathHandle,
-    PathSet,
     State,
     CLOSE, //
 };
 use crate::abstractions::{
+    block_device::DevT,
     memalloc::NoIo,
     workqueue::Token, //
 };
@@ -26,10 +26,6 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
-    time::{
-        delay::fsleep,
-        Delta, //
-    },
     workqueue::WorkItem, //
 };
 
@@ -37,7 +33,7 @@ impl Head {
     /// Takes a path out of the path set, if it is in there. It stays a member.
     fn withdraw(this: ArcBorrow<'_, Self>, handle: &Arc<PathHandle>) -> Option<OpenMember> {
         let setup = this.setup.lock();
-        let mut set = PathSet::with_room_for_sure(this.inner.lock().members.len());
+        let mut set = this.empty_set_for_sure();
 
         let mut inner = this.inner.lock();
         let open = inner
@@ -54,31 +50,36 @@ impl Head {
             [None, None]
         };
         inner.fill(&mut set);
+        let planned = set.plan();
+        set.note_caches();
         let old = this.paths.replace(set);
         drop(inner);
         drop(superseded);
         // A grace period: from here on nobody chooses the path. Under `setup`, or a set of another
         // path's would still have this one when it is to be closed.
         drop(old);
+        if !planned {
+            Self::plan_again(this);
+        }
         if lost {
             // Who still saw the set may have armed the timer again.
-            let late = this.stop_waiting(&mut this.inner.lock());
-            drop(late);
+            drop(this.forget_wait());
         }
         drop(setup);
         if lost {
             pr_info!("rmpath{}: the last path is gone\n", this.id);
         }
+        Self::notify(this);
         Some(open)
     }
 
     /// Takes all paths out of the path set, for a head that is abandoned. Under `setup`.
     pub(super) fn withdraw_all(&self) {
-        drop(self.paths.replace(PathSet::with_room_for_sure(0)));
+        drop(self.paths.replace(self.empty_set_for_sure()));
     }
 
     /// The path is closed: it is not a member any more.
-    fn forget(this: ArcBorrow<'_, Self>, handle: &Arc<PathHandle>) {
+    fn forget(this: ArcBorrow<'_, Self>, handle: &Arc<PathHandle>, dev: DevT) {
         let setup = this.setup.lock();
         let mut inner = this.inner.lock();
         let position = inner
@@ -93,10 +94,15 @@ impl Head {
         };
         drop(inner);
         drop(superseded);
+        let told = member.as_ref().is_some_and(|member| member.told.is_some());
         if let Some(member) = member {
             drop(this.ids.remove(member.id));
         }
+        Self::refresh(this);
         drop(setup);
+        if told {
+            this.tell_removed(dev);
+        }
     }
 }
 
@@ -110,29 +116,26 @@ impl WorkItem<CLOSE> for PathHandle {
         let Some(head) = handle.head().map(Arc::as_arc_borrow) else {
             return;
         };
-        let Some(OpenMember { folder, path }) = Head::withdraw(head, handle) else {
+        let Some(OpenMember {
+            listing,
+            folder,
+            path,
+        }) = Head::withdraw(head, handle)
+        else {
             return;
         };
+        // From here on it is not found by its device: who takes it away need not wait for this.
+        drop(listing);
         // Waits for the I/O that is under way; it comes back through `end_io`, and goes elsewhere
         // if it failed.
         path.shut();
+        handle.stop_probing();
+        head.flush_leaving(&path);
         pr_info!("rmpath{}: path {} leaves\n", head.id, path.device().name());
         drop(folder);
+        let dev = path.device().dev();
         // The last reference: unlinks and closes the device.
         drop(path);
-        Head::forget(head, handle);
-    }
-}
-
-impl PathSet {
-    /// As [`PathSet::with_room`], but comes back until it has the memory: a path that is dead has
-    /// to leave.
-    fn with_room_for_sure(room: usize) -> KBox<Self> {
-        loop {
-            match Self::with_room(room) {
-                Ok(set) => return set,
-                Err(_) => fsleep(Delta::from_millis(10)),
-            }
-        }
+        Head::forget(head, handle, dev);
     }
 }

@@ -1,17 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths that return by themselves.
+//! Disks that turn up: paths that return, and NVMe namespaces that make a head.
 //!
 //! The block class tells of every new disk, but under its mutex, and before the disk can be opened.
 //! So the disk's number is noted there and looked at from a work item, again and again until it
-//! can be opened or time is up.
+//! can be opened or time is up. Each disk has a work item of its own: one that hangs while it is
+//! opened holds up no other.
+//!
+//! With [`AutoAttach::Form`] the disks of the nvme driver make heads, as in native multipath. They
+//! are recognised by their parent, which is a device of the class `nvme`, the controller: that is
+//! where a namespace belongs to whose disk one controller shows, whatever the transport. The disk
+//! that native multipath makes belongs to the subsystem instead, and the paths below it are hidden.
 
 use super::{
     attach::{
-        rejoin,
+        assemble,
         Refusal, //
     },
-    registry::Shared,
+    registry::{
+        AutoAttach,
+        Shared, //
+    },
     wwid::Identity, //
 };
 use crate::abstractions::{
@@ -34,6 +43,10 @@ use crate::abstractions::{
 use kernel::{
     impl_has_delayed_work, new_mutex,
     prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
     sync::{
         Arc,
         ArcBorrow,
@@ -49,20 +62,51 @@ use kernel::{
 
 const LOOK: u64 = 0;
 
-/// How long to wait before looking again, in milliseconds, and how often.
-const INTERVAL: u32 = 50;
-const TRIES: u32 = 200;
+/// How often a disk is looked at.
+const TRIES: u32 = 40;
+
+/// How long to wait before looking again, in milliseconds: 50 at first and 800 in the end, 12
+/// seconds in all. Somebody who looks at a new disk (udev, blkid) is soon done; who mounts it is
+/// not.
+fn pause(tries: u32) -> u32 {
+    50 << (tries / 8).min(4)
+}
 
 /// A disk that has appeared.
+#[pin_data]
 struct Newcomer {
     dev: DevT,
+    discovery: Arc<Discovery>,
+    #[pin]
+    look: DelayedWork<Self, LOOK>,
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self, LOOK> for Newcomer { self.look }
+}
+
+/// What is known of a disk that is being looked at.
+struct Known {
+    newcomer: Arc<Newcomer>,
+    /// Whether it is a namespace of the nvme driver.
+    nvme: bool,
+    /// How often it has been looked at since it came.
     tries: u32,
 }
 
-/// Those to look at, while somebody may arm the work item.
+/// Those that are looked at, while somebody may arm their work items.
 struct Newcomers {
-    disks: KVec<Newcomer>,
+    disks: RBTree<DevT, Known>,
     closed: bool,
+}
+
+impl Newcomers {
+    /// What is known of this one. `None` if it was let go, also if another disk has its number now.
+    fn known(&mut self, this: &Arc<Newcomer>) -> Option<&mut Known> {
+        self.disks
+            .get_mut(&this.dev)
+            .filter(|known| Arc::ptr_eq(&known.newcomer, this))
+    }
 }
 
 /// Looks at new disks.
@@ -71,13 +115,7 @@ pub(super) struct Discovery {
     shared: Arc<Shared>,
     #[pin]
     newcomers: Mutex<Newcomers>,
-    #[pin]
-    look: DelayedWork<Self, LOOK>,
     queue: Queue,
-}
-
-impl_has_delayed_work! {
-    impl HasDelayedWork<Self, LOOK> for Discovery { self.look }
 }
 
 impl Discovery {
@@ -89,54 +127,105 @@ impl Discovery {
                 shared,
                 newcomers <- new_mutex!(
                     Newcomers {
-                        disks: KVec::new(),
+                        disks: RBTree::new(),
                         closed: false,
                     },
                     "rmpath_newcomers"
                 ),
-                look <- new_delayed_work!("rmpath_look"),
                 queue,
             }),
             GFP_KERNEL,
         )
     }
 
-    fn note(this: ArcBorrow<'_, Self>, newcomer: Newcomer, delay: u32) {
-        let dev = newcomer.dev;
+    /// A disk that nobody looks at yet. `ENOMEM`.
+    fn newcomer(
+        this: ArcBorrow<'_, Self>,
+        dev: DevT,
+        nvme: bool,
+    ) -> Result<RBTreeNode<DevT, Known>> {
+        let newcomer = Arc::pin_init(
+            pin_init!(Newcomer {
+                dev,
+                discovery: this.into(),
+                look <- new_delayed_work!("rmpath_look"),
+            }),
+            GFP_KERNEL,
+        )?;
+        let known = Known {
+            newcomer,
+            nvme,
+            tries: 0,
+        };
+        RBTreeNode::new(dev, known, GFP_KERNEL)
+    }
+
+    /// There is a disk of this number, perhaps once more. It is looked at soon.
+    fn note(this: ArcBorrow<'_, Self>, dev: DevT, nvme: bool) {
+        let Ok(node) = Self::newcomer(this, dev, nvme) else {
+            pr_warn!("out of memory: disk {} is not looked at\n", dev);
+            return;
+        };
         // Armed under the lock, so that nothing is armed once this is closed.
         let mut newcomers = this.newcomers.lock();
         if newcomers.closed {
-            return;
+            drop(newcomers);
+            return; // The node goes after the lock.
         }
-        if newcomers.disks.push(newcomer, GFP_KERNEL).is_err() {
-            pr_warn!("out of memory: disk {} is not looked at\n", dev);
-            return;
-        }
-        let token = Token::of(this.into());
-        // A token that comes back is not the last reference: the caller has one.
-        drop(this.queue.arm::<LOOK, _, _>(token, msecs_to_jiffies(delay)));
+        let spare = match newcomers.disks.get_mut(&dev) {
+            // The last one of this number has not been forgotten yet.
+            Some(known) => {
+                known.nvme = nvme;
+                known.tries = 0;
+                Some(node)
+            }
+            None => newcomers.disks.insert(node),
+        };
+        let superseded = newcomers.disks.get(&dev).and_then(|known| {
+            let token = Token::of(known.newcomer.clone());
+            this.queue.arm::<LOOK, _, _>(token, 0)
+        });
+        drop(newcomers);
+        drop(superseded);
+        drop(spare);
     }
 
     /// Looks at one disk. Returns whether to look again later.
-    fn look_at(&self, dev: DevT) -> bool {
+    fn look_at(&self, dev: DevT, nvme: bool) -> bool {
+        let form = nvme && self.shared.auto_attach == AutoAttach::Form;
         // First beside others: opening a disk for ourselves alone would disturb those whose it is.
-        let wwid = match SharedDevice::open(dev) {
+        let identity = match SharedDevice::open(dev) {
             // A map over a head reports that head's identity: it is not a way to it.
             Ok(device) if device.is_stacked() => return false,
-            Ok(device) => Identity::of(&device).and_then(|identity| identity.wwid().ok()),
+            Ok(device) => Identity::of(&device),
             // Not there yet, or not any more.
             Err(error) => return error == ENXIO,
         };
-        if wwid.and_then(|wwid| self.shared.find(&wwid)).is_none() {
+        let Some(identity) = identity else {
+            if form {
+                pr_info!("disk {} forms no head: no EUI-64 or NGUID\n", dev);
+            }
             return false;
+        };
+        if !form {
+            let head = identity
+                .wwid()
+                .ok()
+                .and_then(|wwid| self.shared.find(&wwid));
+            if head.is_none() {
+                return false;
+            }
         }
-        match rejoin(&self.shared, dev) {
+        match assemble(&self.shared, dev, form) {
             Ok(()) | Err(Refusal::Unwanted | Refusal::Duplicate) => false,
-            // Somebody may be looking at it just now, or its head be on its way out.
+            // Somebody may be looking at it just now, or its head be on its way out. Who keeps it
+            // may do so.
             Err(Refusal::Open(error)) if error == EBUSY || error == ENXIO => true,
             Err(Refusal::Failed(error, _)) if error == EAGAIN => true,
+            // What exists already is told of while the module is being loaded.
+            Err(Refusal::NotReady) => true,
             Err(refusal) => {
-                pr_warn!("disk {} does not rejoin its head: {}\n", dev, refusal);
+                pr_warn!("disk {} does not join its head: {}\n", dev, refusal);
                 false
             }
         }
@@ -145,29 +234,55 @@ impl Discovery {
 
 impl DiskAdded for Discovery {
     fn disk_added(this: ArcBorrow<'_, Self>, disk: &AddedDisk) {
-        if disk.is_ours() || !disk.is_whole_disk() || this.shared.is_empty() {
+        if disk.is_ours() || !disk.is_whole_disk() {
+            return;
+        }
+        let nvme = disk.parent_class() == Some(c"nvme");
+        let may_form = nvme && this.shared.auto_attach == AutoAttach::Form;
+        if !may_form && this.shared.is_empty() {
             return;
         }
         if let Some(dev) = disk.dev() {
             // A head may be waiting for this disk with memory that is to be freed.
             let _no_io = NoIo::enter();
-            Self::note(this, Newcomer { dev, tries: 0 }, 0);
+            Self::note(this, dev, nvme);
         }
     }
 }
 
-impl WorkItem<LOOK> for Discovery {
+impl WorkItem<LOOK> for Newcomer {
     type Pointer = Token<Self>;
 
     fn run(token: Self::Pointer) {
         let _no_io = NoIo::enter();
-        let this = token.object().as_arc_borrow();
-        let newcomers = core::mem::take(&mut this.newcomers.lock().disks);
-        for Newcomer { dev, tries } in newcomers {
-            if this.look_at(dev) && tries < TRIES {
-                let tries = tries + 1;
-                Self::note(this, Newcomer { dev, tries }, INTERVAL);
-            }
+        let this = token.object().clone();
+        let discovery = &this.discovery;
+        let nvme = {
+            let mut newcomers = discovery.newcomers.lock();
+            let Some(known) = newcomers.known(&this) else {
+                return; // The module goes.
+            };
+            known.tries += 1;
+            known.nvme
+        };
+        let again = discovery.look_at(this.dev, nvme);
+
+        let mut newcomers = discovery.newcomers.lock();
+        let Some(known) = newcomers.known(&this) else {
+            return;
+        };
+        let tries = known.tries;
+        if tries == 0 {
+            // Another disk of this number has come meanwhile, and this item is armed for it.
+        } else if again && tries < TRIES {
+            let pause = msecs_to_jiffies(pause(tries));
+            let superseded = discovery.queue.arm::<LOOK, _, _>(token, pause);
+            drop(newcomers);
+            drop(superseded);
+        } else {
+            let node = newcomers.disks.remove_node(&this.dev);
+            drop(newcomers);
+            drop(node);
         }
     }
 }
@@ -177,8 +292,56 @@ pub(super) struct Running(pub(super) Arc<Discovery>);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.newcomers.lock().closed = true;
-        // Its token holds no module reference, so it may be pending when the module exits.
-        drop(disarm_sync::<LOOK, _, _>(&*self.0));
+        let mut newcomers = self.0.newcomers.lock();
+        newcomers.closed = true;
+        let disks = core::mem::take(&mut newcomers.disks);
+        drop(newcomers);
+        // Their tokens hold no module reference, so they may be pending when the module exits.
+        for known in disks.values() {
+            drop(disarm_sync::<LOOK, _, _>(&*known.newcomer));
+        }
+        drop(disks);
+        // One that had just forgotten its disk may still have us: the queue must not be destroyed
+        // by one of its own items.
+        self.0.queue.flush();
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_discover)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_twelve_seconds() {
+        assert_eq!(pause(1), 50);
+        assert_eq!(pause(TRIES - 1), 800);
+        let all: u32 = (1..TRIES).map(pause).sum();
+        assert!((11_000..13_000).contains(&all));
+    }
+
+    #[test]
+    fn disks_that_never_come_are_let_go_at_the_end() -> Result {
+        let discovery = Discovery::new(Shared::new(AutoAttach::Form, 0)?)?;
+        let running = Running(discovery.clone());
+        for minor in 0..8 {
+            // A major number that nobody has: opening these is ENXIO.
+            let dev = DevT::from_numbers(4095, minor);
+            Discovery::note(discovery.as_arc_borrow(), dev, true);
+            // Twice: it is still the same one.
+            Discovery::note(discovery.as_arc_borrow(), dev, false);
+        }
+        let noted = discovery.newcomers.lock().disks.values().count();
+        drop(running);
+        let left = discovery.newcomers.lock().disks.values().count();
+        // Too late.
+        Discovery::note(discovery.as_arc_borrow(), DevT::from_numbers(4095, 9), true);
+        let late = discovery.newcomers.lock().disks.values().count();
+        drop(discovery);
+
+        assert_eq!(noted, 8);
+        assert_eq!(left, 0);
+        assert_eq!(late, 0);
+        Ok(())
     }
 }

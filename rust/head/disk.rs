@@ -13,7 +13,14 @@ use crate::abstractions::{
     bio::Bio,
     block_device::IdKind,
     device_attr::AttributeGroups,
-    gendisk::Operations,
+    gendisk::{
+        ioctl::{
+            Geometry,
+            Ioctl, //
+        },
+        pr,
+        Operations, //
+    },
     workqueue::{
         Queue,
         Token, //
@@ -54,6 +61,22 @@ impl Operations for Head {
             .ok_or(EINVAL)?
             .copy_from_slice(bytes);
         Ok(bytes.len())
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Self>, ioctl: &Ioctl) -> Result<c_int> {
+        Self::forward_ioctl(this, ioctl)
+    }
+
+    fn geometry(this: ArcBorrow<'_, Self>, geometry: &mut Geometry<'_>) -> Result {
+        this.forward_geometry(geometry);
+        Ok(())
+    }
+
+    fn reservation(
+        this: ArcBorrow<'_, Self>,
+        command: &mut pr::Command<'_>,
+    ) -> Result<(), pr::Failure> {
+        Self::forward_reservation(this, command)
     }
 
     fn free(this: Arc<Self>) {

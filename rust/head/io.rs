@@ -8,18 +8,16 @@
 //! did not see the news can be parked after that.
 
 use super::{
-    path::{
-        ArcPath,
-        HeadPath, //
-    },
+    choice::Counted,
+    path::HeadPath,
     Head,
     PathSet,
-    NO_PATH,
     REQUEUE,
     RETRY, //
 };
 use crate::{
     abstractions::{
+        atomic::LoadOnce,
         bio::{
             clone::{
                 Clone as BioClone,
@@ -30,30 +28,29 @@ use crate::{
             status::BlkStatus,
             Bio, //
         },
-        module::ModuleRef,
+        clock::now_ns,
         percpu_ref::LiveRef,
         workqueue::Token, //
     },
     mpath::{
+        delay::Due,
         error::{
             verdict,
             Verdict, //
         },
-        path::FailReason,
         selector::HasState, //
     },
 };
 use kernel::{
-    prelude::*,
     sync::{
-        atomic::{
-            Full,
-            Relaxed, //
-        },
+        atomic::Relaxed,
         Arc,
         ArcBorrow, //
     },
-    time::msecs_to_jiffies,
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
+    },
     workqueue::WorkItem, //
 };
 
@@ -64,8 +61,16 @@ const MAX_RETRIES: u8 = 32;
 /// How often one bio is sent again after errors that may not be the path's fault.
 const MAX_SOFT_RETRIES: u8 = 3;
 
-/// How long a bio waits that met a shortage, in milliseconds.
-const SHORTAGE_DELAY: u32 = 100;
+const NSEC_PER_MSEC: u64 = 1_000_000;
+
+/// How long a bio waits that met a shortage, or an error for which its path is probed first.
+const SHORTAGE_DELAY: Msecs = 100;
+
+/// The longest `retry_delay_ms`: device-mapper's bound for its `pg_init_delay_msecs`.
+pub(super) const MAX_RETRY_DELAY: Msecs = 60_000;
+
+/// `path_fail_threshold` of a new head.
+pub(super) const DEFAULT_FAIL_THRESHOLD: u32 = 2;
 
 /// What becomes of a bio that finds no path.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,17 +88,31 @@ pub(super) struct HeadIo {
     status: BlkStatus,
     retries: u8,
     soft_retries: u8,
+    /// What it was counted for when it was sent.
+    pub(super) counted: Counted,
     /// The path that error came by, to be used again only if there is no other. Compared, never
     /// followed.
-    avoid: usize,
+    pub(super) avoid: usize,
+    /// When it was sent, if its time is taken; while it waits for its time, when that comes:
+    /// nanoseconds of the monotonic clock.
+    pub(super) start: u64,
+}
+
+impl Due for BioClone<HeadIo> {
+    fn due(&self) -> u64 {
+        self.start
+    }
 }
 
 impl CloneOps for HeadIo {
     type Target = LiveRef<HeadPath>;
 
     #[inline]
-    fn end_io(clone: BioClone<Self>, path: Self::Target, status: BlkStatus) {
+    fn end_io(mut clone: BioClone<Self>, path: Self::Target, status: BlkStatus) {
         path.handle().end_io();
+        if !clone.counted.is_none() {
+            Head::count_out(&mut clone, &path, status);
+        }
         if status == BlkStatus::OK {
             path.handle().state.note_success();
             drop(path);
@@ -123,26 +142,25 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
     }
     clone.status = status;
     clone.avoid = Arc::as_ptr(handle).addr();
+    // How long it waits, and whether that it is sent again speaks for another path.
+    let (mut delay, mut elsewhere) = (0, true);
     let again = match verdict {
         Verdict::Done | Verdict::Return => false,
         Verdict::RetryLater => {
+            (delay, elsewhere) = (SHORTAGE_DELAY, false);
             clone.soft_retries += 1;
-            let again = clone.soft_retries <= MAX_SOFT_RETRIES;
-            if again && !clone.is_nowait() {
-                // Armed by the first one only, or a steady stream would put it off for ever.
-                if head.delayed.park(clone) {
-                    let token = Token::of(head.clone());
-                    let delay = msecs_to_jiffies(SHORTAGE_DELAY);
-                    drop(head.shared.requeue.arm::<RETRY, _, _>(token, delay));
-                }
-                return;
-            }
-            again
+            clone.soft_retries <= MAX_SOFT_RETRIES
         }
         Verdict::RetryElsewhere => {
-            // The last path is not given up for an error that may be the medium's.
-            if handle.state.note_soft_error() && head.has_other(&path) {
-                head.path_failed(&path, status);
+            elsewhere = head.has_other(&path);
+            let threshold = head.fail_threshold.load(Relaxed);
+            if handle.state.note_soft_error(threshold) {
+                if elsewhere {
+                    head.path_failed(&path, status);
+                } else if head.path_suspected(&path) {
+                    // The last path is not given up for an error that may be the medium's.
+                    delay = SHORTAGE_DELAY;
+                }
             }
             clone.soft_retries += 1;
             clone.soft_retries <= MAX_SOFT_RETRIES
@@ -154,17 +172,30 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         }
     };
     if !again {
+        handle.counters.errors.inc();
         drop(path);
-        clone.finish(status);
-    } else if clone.is_nowait() {
+        return clone.finish(status);
+    }
+    if clone.is_nowait() {
         // The submitter would rather come again than wait for the work item.
         drop(path);
-        clone.finish(BlkStatus::AGAIN);
-    } else {
-        handle.count_failover();
+        return clone.finish(BlkStatus::AGAIN);
+    }
+    if elsewhere {
+        handle.counters.failovers.inc();
         Head::count(&head.failovers);
+    } else {
+        handle.counters.retries.inc();
+    }
+    if verdict != Verdict::RetryLater && clone.is_write() {
+        delay = delay.max(head.retry_delay.load(Relaxed));
+    }
+    if delay == 0 {
         head.parked.park(clone);
         Head::kick(head.as_arc_borrow());
+    } else {
+        clone.start = now_ns() + u64::from(delay) * NSEC_PER_MSEC;
+        Head::hold(head.as_arc_borrow(), clone);
     }
 }
 
@@ -176,7 +207,9 @@ impl Head {
             status: BlkStatus::OK,
             retries: 0,
             soft_retries: 0,
+            counted: Counted::NONE,
             avoid: 0,
+            start: 0,
         };
         match this.bios.clone_bio(bio, io) {
             Ok(clone) => Self::dispatch(this, clone),
@@ -187,12 +220,11 @@ impl Head {
     /// Sends a clone down a path, or lets it wait, or ends it.
     #[inline]
     fn dispatch(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
-        let avoid = clone.avoid;
-        let route = this.paths.read(|set| {
-            let other = |path: &ArcPath| Arc::as_ptr(path.handle()).addr() != avoid;
-            let path = match avoid {
-                0 => this.rr.select(&set.paths),
-                _ => this.rr.select_if(&set.paths, other),
+        let mode = this.choice.mode();
+        let route = this.paths.read(move |set| {
+            let path = match set.mixed_caches.load_once() != 0 && clone.flushes() {
+                false => this.choose(mode, set, &clone),
+                true => this.choose_for_flush(set, &clone),
             };
             match path.and_then(|path| path.try_get()) {
                 Some(path) => {
@@ -203,8 +235,11 @@ impl Head {
             }
         });
         match route {
-            Route::Path(clone, path, flags) => {
+            Route::Path(mut clone, path, flags) => {
                 path.handle().begin_io();
+                if !mode.is_plain() {
+                    Self::count_in(mode, &mut clone, path.handle());
+                }
                 clone.submit(path, flags);
             }
             Route::End(clone, status) => clone.finish(status),
@@ -226,12 +261,9 @@ impl Head {
         if clone.is_nowait() {
             return Route::End(clone, BlkStatus::AGAIN);
         }
-        // With no path at all the pending removal ends the wait.
-        if !set.paths.is_empty() && !this.waiting.xchg(true, Full) {
-            drop(Self::arm_no_path(this));
-        }
         Self::count(&this.requeued);
         this.parked.park(clone);
+        Self::begin_waiting(this, set);
         Route::Parked
     }
 
@@ -244,16 +276,23 @@ impl Head {
         })
     }
 
-    /// An error has shown that a path is broken. Any context.
-    fn path_failed(&self, path: &LiveRef<HeadPath>, status: BlkStatus) {
-        if path.handle().state.fail(FailReason::Io) {
-            pr_warn!(
-                "rmpath{}: path {} failed: status {}\n",
-                self.id,
-                path.device().name(),
-                status.as_raw()
-            );
-        }
+    /// Keeps a clone until it is due. Any context.
+    fn hold(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
+        // Not the last reference: the caller has one.
+        drop(
+            this.delayed
+                .hold(clone, |delay| Self::arm_retry(this, delay)),
+        );
+    }
+
+    /// Sets the timer for the clones that wait for their time, the first for so many nanoseconds.
+    fn arm_retry(this: ArcBorrow<'_, Self>, delay: u64) -> Option<Token<Self>> {
+        // A little late rather than early, or it would find nothing that is due.
+        let ms = Msecs::try_from(delay / NSEC_PER_MSEC + 1).unwrap_or(MAX_RETRY_DELAY);
+        let token = Token::of(this.into());
+        this.shared
+            .requeue
+            .arm::<RETRY, _, _>(token, msecs_to_jiffies(ms))
     }
 
     /// Has what is parked tried again. Any context.
@@ -302,30 +341,8 @@ impl WorkItem<RETRY> for Head {
 
     fn run(token: Self::Pointer) {
         let head = token.object().as_arc_borrow();
-        Self::resubmit(head, head.delayed.take());
-    }
-}
-
-impl WorkItem<NO_PATH> for Head {
-    type Pointer = Token<Self, ModuleRef>;
-
-    fn run(token: Self::Pointer) {
-        let head = token.object().as_arc_borrow();
-        let mut inner = head.inner.lock();
-        let present = inner.members.iter().any(|member| member.open.is_some());
-        if inner.has_usable() || !present {
-            // Whoever waits next arms it again.
-            head.waiting.store(false, Relaxed);
-            drop(inner);
-            return Self::settle(head);
-        }
-        inner.expired = true;
-        head.update_gate(&inner);
-        drop(inner);
-        pr_warn!(
-            "rmpath{}: no path has become usable, failing I/O\n",
-            head.id
-        );
-        Self::settle(head);
+        let (bios, superseded) = head.delayed.take_due(|delay| Self::arm_retry(head, delay));
+        drop(superseded);
+        Self::resubmit(head, bios);
     }
 }

@@ -3,20 +3,28 @@
 //! One path of a head.
 
 use super::{
+    counters::PathCounters,
     Head,
-    CLOSE, //
+    CLOSE,
+    PROBE, //
 };
 use crate::{
     abstractions::{
+        atomic::LoadOnce,
         block_device::{
             Bdev,
             BlockDevice,
             Holder, //
         },
+        numa::Node,
         percpu::PerCpuCounter,
         percpu_ref::{
             Live,
             LiveRef, //
+        },
+        spinlock::{
+            new_spinlock_irq,
+            SpinLockIrq, //
         },
         workqueue::{
             impl_has_token_work,
@@ -24,26 +32,37 @@ use crate::{
         },
     },
     mpath::{
+        load::Load,
+        marginal::{
+            Judged,
+            Vitals, //
+        },
         path::{
             AccessState,
             PathState, //
         },
-        selector::HasState,
+        probe::Probing,
+        selector::{
+            HasLoad,
+            HasNode,
+            HasState,
+            Policy, //
+        },
     },
 };
 use kernel::{
+    impl_has_delayed_work,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Atomic,
         Arc,
         ArcBorrow,
         SetOnce, //
     },
     workqueue::{
+        new_delayed_work,
         new_work,
+        DelayedWork,
         Work, //
     },
 };
@@ -53,32 +72,51 @@ use kernel::{
 pub(super) struct PathHandle {
     /// Whether it is usable.
     pub(super) state: PathState,
-    /// As given to `add_path`.
-    pub(super) weight: u32,
-    /// Bios that were retried after an error here.
-    pub(super) failovers: Atomic<u64>,
+    /// From 1 to [`MAX_WEIGHT`]. Changed by [`Head::set_weight`].
+    ///
+    /// [`MAX_WEIGHT`]: crate::mpath::selector::MAX_WEIGHT
+    pub(super) weight: Atomic<u32>,
+    /// What is under way, if the policy needs to know.
+    pub(super) load: Load,
+    /// How it behaves, if marginal paths are looked for.
+    pub(super) vitals: Vitals,
+    /// What became of bios that failed here.
+    pub(super) counters: PathCounters,
+    /// A leaf.
+    #[pin]
+    pub(super) probing: SpinLockIrq<Probing>,
     inflight: PerCpuCounter,
     head: SetOnce<Arc<Head>>,
     #[pin]
     close: Work<Self, CLOSE>,
+    #[pin]
+    probe: DelayedWork<Self, PROBE>,
 }
 
 impl_has_token_work! {
     impl HasPlainWork<CLOSE> for PathHandle { self.close }
+}
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self, PROBE> for PathHandle { self.probe }
 }
 
 impl PathHandle {
     /// That of a path whose head is not known yet. `ENOMEM`.
     pub(super) fn new(access: AccessState, weight: u32) -> Result<Arc<Self>> {
         let inflight = PerCpuCounter::new()?;
+        let vitals = Vitals::new()?;
         Arc::pin_init(
             pin_init!(Self {
                 state: PathState::new(access),
-                weight,
-                failovers: Atomic::new(0),
+                weight: Atomic::new(weight),
+                load: Load::new(),
+                vitals,
+                counters: PathCounters::new(),
+                probing <- new_spinlock_irq!(Probing::new(), "rmpath_probing"),
                 inflight,
                 head: SetOnce::new(),
                 close <- new_work!("rmpath_close"),
+                probe <- new_delayed_work!("rmpath_probe"),
             }),
             GFP_KERNEL,
         )
@@ -92,6 +130,11 @@ impl PathHandle {
     /// Its head, unless it is not known yet.
     pub(super) fn head(&self) -> Option<&Arc<Head>> {
         self.head.as_ref()
+    }
+
+    /// How its head chooses.
+    pub(super) fn policy(&self) -> Option<Policy> {
+        Some(self.head()?.choice.mode().policy())
     }
 
     /// How many bios are under way on it.
@@ -124,11 +167,6 @@ impl PathHandle {
             );
         }
     }
-
-    /// Counts a bio that goes elsewhere.
-    pub(super) fn count_failover(&self) {
-        self.failovers.fetch_add(1, Relaxed);
-    }
 }
 
 impl Holder for PathHandle {
@@ -142,6 +180,8 @@ impl Holder for PathHandle {
 /// The fields are dropped in this order: the device is closed while the head is still there.
 pub(super) struct HeadPath {
     device: BlockDevice<PathHandle>,
+    /// Where it is.
+    node: Option<Node>,
     /// Its head.
     pub(super) head: Arc<Head>,
 }
@@ -152,7 +192,8 @@ pub(super) type ArcPath = Arc<Live<HeadPath>>;
 impl HeadPath {
     /// `ENOMEM`.
     pub(super) fn new(device: BlockDevice<PathHandle>, head: Arc<Head>) -> Result<ArcPath> {
-        Arc::pin_init(Live::pin_init(Self { device, head }), GFP_KERNEL)
+        let node = device.node();
+        Arc::pin_init(Live::pin_init(Self { device, node, head }), GFP_KERNEL)
     }
 
     /// Its device.
@@ -170,6 +211,34 @@ impl HasState for Live<HeadPath> {
     #[inline]
     fn state(&self) -> &PathState {
         &self.handle().state
+    }
+}
+
+impl HasLoad for Live<HeadPath> {
+    #[inline]
+    fn load(&self) -> &Load {
+        &self.handle().load
+    }
+
+    #[inline]
+    fn weight(&self) -> u32 {
+        self.handle().weight.load_once()
+    }
+}
+
+impl HasNode for Live<HeadPath> {
+    fn node(&self) -> Option<Node> {
+        self.node
+    }
+}
+
+impl Judged for Live<HeadPath> {
+    fn state(&self) -> &PathState {
+        &self.handle().state
+    }
+
+    fn vitals(&self) -> &Vitals {
+        &self.handle().vitals
     }
 }
 

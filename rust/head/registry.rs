@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Which heads there are, and what all of them share.
+//!
+//! What is looked up here takes a time that grows with the logarithm of the number of heads and
+//! paths. These locks are held for that long only: nothing is allocated or waited for under them.
 
 use super::{
+    io::HeadIo,
     path::PathHandle,
     wwid::{
         Identity,
@@ -11,7 +15,9 @@ use super::{
     Head, //
 };
 use crate::abstractions::{
+    bio::cache::BioCache,
     block_device::DevT,
+    debugfs,
     workqueue::{
         Queue,
         QueueKind, //
@@ -21,12 +27,37 @@ use crate::abstractions::{
 use kernel::{
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
     sync::{
+        atomic::Atomic,
         Arc,
         Mutex, //
     }, //
 };
+
+/// What becomes of new disks by itself: the module parameter `auto_attach`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum AutoAttach {
+    /// Nothing.
+    Off = 0,
+    /// They join the head of their identity, if there is one.
+    Rejoin = 1,
+    /// And NVMe namespaces make one if there is none.
+    Form = 2,
+}
+
+impl AutoAttach {
+    /// As the parameter has it.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        [Self::Off, Self::Rejoin, Self::Form]
+            .into_iter()
+            .find(|value| *value as u32 == number)
+    }
+}
 
 /// The heads that are not dying, by identity. A head leaves in the same critical section in which
 /// it begins to die.
@@ -38,43 +69,70 @@ pub(super) type Registry = RBTree<Wwid, Arc<Head>>;
 /// last one is the module's, whose exit destroys the queues when nothing is on them.
 #[pin_data]
 pub(super) struct Shared {
-    /// Whether disks that return rejoin their head by themselves.
-    pub(super) auto_attach: bool,
+    /// What becomes of new disks.
+    pub(super) auto_attach: AutoAttach,
+    /// `delayed_removal_secs` of the heads that are made from now on: seconds.
+    pub(super) default_delay: Atomic<u32>,
     /// Their numbers, and those that can be seen.
     pub(super) heads: Arc<IdTable<Head>>,
     #[pin]
     pub(super) registry: Mutex<Registry>,
+    /// The paths that can be taken away, by device.
+    #[pin]
+    paths: Mutex<RBTree<DevT, Arc<PathHandle>>>,
+    /// Memory for their clones.
+    pub(super) bios: Arc<BioCache<HeadIo>>,
     /// Sends parked bios on, or has them fail. Its items do not wait for I/O.
     pub(super) requeue: Queue,
     /// Removes heads.
     pub(super) removal: Queue,
-    /// Closes paths, which waits for their I/O.
+    /// Closes paths, which waits for their I/O, and plans their turns.
     pub(super) close: Queue,
+    /// Probes failed paths.
+    pub(super) probe: Queue,
+    /// Looks at paths for what heads take over from them. Its items wait for path changes.
+    pub(super) refresh: Queue,
     /// Scans partitions, which reads from heads.
     pub(super) scan: Queue,
     /// Releases heads whose last opener has gone.
     pub(super) reap: Queue,
+    /// Tells user space what has changed.
+    pub(super) events: Queue,
+    /// Where heads show their state.
+    pub(super) debug: Arc<debugfs::Dir>,
 }
 
 impl Shared {
-    /// `ENOMEM`.
-    pub(super) fn new(auto_attach: bool) -> Result<Arc<Self>> {
+    /// `delay`: `delayed_removal_secs` of new heads. `ENOMEM`.
+    pub(super) fn new(auto_attach: AutoAttach, delay: u32) -> Result<Arc<Self>> {
         let heads = IdTable::new(GFP_KERNEL)?;
+        let bios = BioCache::new()?;
         let requeue = Queue::new(c"rmpath_requeue", QueueKind::Reclaim)?;
         let removal = Queue::new(c"rmpath_removal", QueueKind::Unbound)?;
         let close = Queue::new(c"rmpath_close", QueueKind::Unbound)?;
+        let probe = Queue::new(c"rmpath_probe", QueueKind::Unbound)?;
+        let refresh = Queue::new(c"rmpath_refresh", QueueKind::Unbound)?;
         let scan = Queue::new(c"rmpath_scan", QueueKind::Unbound)?;
         let reap = Queue::new(c"rmpath_reap", QueueKind::Unbound)?;
+        let events = Queue::new(c"rmpath_events", QueueKind::Unbound)?;
+        let debug = Arc::new(debugfs::Dir::new(c"rmpath"), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 auto_attach,
+                default_delay: Atomic::new(delay),
                 heads,
                 registry <- new_mutex!(RBTree::new(), "rmpath_registry"),
+                paths <- new_mutex!(RBTree::new(), "rmpath_paths"),
+                bios,
                 requeue,
                 removal,
                 close,
+                probe,
+                refresh,
                 scan,
                 reap,
+                events,
+                debug,
             }),
             GFP_KERNEL,
         )
@@ -96,12 +154,13 @@ impl Shared {
         }
         // Made before the lock, and dropped after it if somebody else was faster.
         let head = Head::new(this, wwid.try_clone()?, identity)?;
+        let node = RBTreeNode::new(wwid.try_clone()?, head.clone(), GFP_KERNEL)?;
         let mut registry = this.registry.lock();
         if let Some(other) = registry.get(wwid).cloned() {
             drop(registry);
             return Ok(other);
         }
-        registry.try_create_and_insert(wwid.try_clone()?, head.clone(), GFP_KERNEL)?;
+        registry.insert(node);
         drop(registry);
         Ok(head)
     }
@@ -111,8 +170,104 @@ impl Shared {
         self.registry.lock().is_empty()
     }
 
-    /// The path on this device, if some head has one.
+    /// Has [`Shared::member_of`] find the path on this device, until what is returned is dropped.
+    /// `ENOMEM`.
+    pub(super) fn list(this: &Arc<Self>, dev: DevT, handle: &Arc<PathHandle>) -> Result<Listing> {
+        let node = RBTreeNode::new(dev, handle.clone(), GFP_KERNEL)?;
+        let replaced = this.paths.lock().insert(node);
+        // There is none: a path's device is claimed for it alone.
+        drop(replaced);
+        Ok(Listing {
+            shared: this.clone(),
+            dev,
+            handle: handle.clone(),
+        })
+    }
+
+    /// The path on this device, if some head has one that is not being closed.
     pub(super) fn member_of(&self, dev: DevT) -> Option<Arc<PathHandle>> {
-        self.heads.iter().find_map(|(_, head)| head.member_of(dev))
+        self.paths.lock().get(&dev).cloned()
+    }
+}
+
+/// A path's entry in the index of devices, which it leaves when this is dropped.
+pub(super) struct Listing {
+    shared: Arc<Shared>,
+    dev: DevT,
+    handle: Arc<PathHandle>,
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        let mut paths = self.shared.paths.lock();
+        let ours = paths
+            .get(&self.dev)
+            .is_some_and(|handle| Arc::ptr_eq(handle, &self.handle));
+        let node = if ours {
+            paths.remove_node(&self.dev)
+        } else {
+            None
+        };
+        drop(paths);
+        drop(node);
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_registry)]
+mod tests {
+    use super::{
+        super::path::HeadPath,
+        *, //
+    };
+    use crate::{
+        abstractions::percpu_ref::Live,
+        mpath::path::AccessState, //
+    };
+    use core::mem::size_of;
+
+    /// What they are made of beside this is measured by tests/42-scale.sh.
+    #[test]
+    fn heads_and_paths_stay_small() {
+        // Locks and work items are twice as large with lockdep, which is where this runs.
+        assert!(size_of::<Head>() <= 6 << 10);
+        assert!(size_of::<PathHandle>() + size_of::<Live<HeadPath>>() <= 1 << 10);
+    }
+
+    #[test]
+    fn auto_attach_knows_three_numbers() {
+        for number in 0..3 {
+            let value = AutoAttach::from_number(number);
+            assert!(value.is_some_and(|value| value as u32 == number));
+        }
+        assert_eq!(AutoAttach::from_number(3), None);
+        assert_eq!(AutoAttach::from_number(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_path_is_found_by_its_device_until_it_is_closed() -> Result {
+        let shared = Shared::new(AutoAttach::Off, 0)?;
+        let (one, two) = (DevT::from_numbers(8, 0), DevT::from_numbers(8, 16));
+        let first = PathHandle::new(AccessState::Optimized, 1)?;
+        let second = PathHandle::new(AccessState::Optimized, 1)?;
+        let is = |dev, handle| {
+            let found = shared.member_of(dev);
+            found.is_some_and(|found| Arc::ptr_eq(&found, handle))
+        };
+        let before = shared.member_of(one).is_none();
+        let listing = Shared::list(&shared, one, &first)?;
+        let other = Shared::list(&shared, two, &second)?;
+        let both = is(one, &first) && is(two, &second);
+        drop(listing);
+        let after = shared.member_of(one).is_none() && is(two, &second);
+        // A number that is used again belongs to who came last.
+        let again = Shared::list(&shared, two, &first)?;
+        drop(other);
+        let kept = is(two, &first);
+        drop(again);
+        let none = shared.member_of(two).is_none();
+
+        assert!(before && both && after && kept && none);
+        Ok(())
     }
 }

@@ -15,22 +15,29 @@ use super::{
     Inner,
     State,
     Visible,
+    EVENT,
+    JUDGE,
     NO_PATH,
+    PLAN,
+    REFRESH,
     REMOVAL,
     REQUEUE,
     RETRY,
     SCAN, //
 };
-use crate::abstractions::{
-    module::ModuleRef,
-    rcu,
-    workqueue::{
-        cancel_sync,
-        disarm,
-        disarm_sync,
-        secs_to_jiffies,
-        Token, //
+use crate::{
+    abstractions::{
+        module::ModuleRef,
+        rcu,
+        workqueue::{
+            cancel_sync,
+            disarm,
+            disarm_sync,
+            secs_to_jiffies,
+            Token, //
+        },
     },
+    mpath::deadline::Deadline,
 };
 use kernel::{
     prelude::*,
@@ -38,10 +45,6 @@ use kernel::{
         atomic::Relaxed,
         Arc,
         ArcBorrow, //
-    },
-    time::{
-        Delta,
-        Instant, //
     },
     workqueue::WorkItem, //
 };
@@ -52,10 +55,14 @@ type Superseded = Option<Token<Head, ModuleRef>>;
 impl Head {
     /// Sets what becomes of I/O without a path, after anything changed that it depends on.
     pub(super) fn update_gate(&self, inner: &Inner) {
-        let may_return = matches!(inner.state, State::Building | State::Live | State::Pending)
-            && self.delay.load(Relaxed) != 0
-            && !inner.doomed
-            && !inner.expired;
+        let patience = match inner.state {
+            // A path is there, and may become usable.
+            State::Live => self.no_path_secs.load(Relaxed),
+            // One may come.
+            State::Pending => self.delay.load(Relaxed),
+            State::Building | State::Dying => 0,
+        };
+        let may_return = patience != 0 && !inner.doomed && !inner.expired;
         let gate = if may_return { Gate::Park } else { Gate::Fail };
         self.gate.store(gate as u32, Relaxed);
     }
@@ -69,6 +76,7 @@ impl Head {
 
     /// The rest of [`Head::settle`], for those who have waited for a grace period themselves.
     pub(super) fn settled(this: ArcBorrow<'_, Self>) {
+        this.paths.read(|set| set.near.forget());
         let mut inner = this.inner.lock();
         // Who saw no path in time has armed the timer since it was stopped.
         let superseded = if inner.has_usable() {
@@ -97,7 +105,7 @@ impl Head {
             true => 0,
             false => this.delay.load(Relaxed),
         };
-        inner.deadline = Some((Instant::now(), secs));
+        inner.deadline = Some(Deadline::from_now(secs));
         inner.expired = false;
         this.update_gate(inner);
         let token = Self::pinned(&this.into());
@@ -109,36 +117,38 @@ impl Head {
     /// The last member has gone. If the removal had to wait for that beyond its deadline, it is due
     /// now. The caller drops the token after the lock.
     pub(super) fn lost_last_member(this: ArcBorrow<'_, Self>, inner: &mut Inner) -> Superseded {
-        if inner.state != State::Pending || inner.remaining().is_some() {
+        if inner.state != State::Pending || inner.remaining_secs().is_some() {
             return None;
         }
         let token = Self::pinned(&this.into());
         this.shared.removal.arm::<REMOVAL, _, _>(token, 0)
     }
 
+    /// If the pending removal is due, has I/O fail that waits. May sleep.
+    fn expire_if_due(this: ArcBorrow<'_, Self>) {
+        let mut inner = this.inner.lock();
+        let due = inner.state == State::Pending && inner.remaining_secs().is_none();
+        if due {
+            inner.expired = true;
+            this.update_gate(&inner);
+        }
+        drop(inner);
+        if due {
+            Self::settle(this);
+        }
+    }
+
     /// A path has come: disarms. The caller drops the tokens after the lock.
     pub(super) fn gained_path(&self, inner: &mut Inner) -> [Superseded; 2] {
-        inner.state = State::Live;
+        let before = core::mem::replace(&mut inner.state, State::Live);
         inner.deadline = None;
-        [disarm::<REMOVAL, _, _>(self), self.stop_waiting(inner)]
-    }
-
-    /// Has I/O fail that waits for a path that is there, once it has waited as long as the head's
-    /// delay says. A token that comes back is not the last reference: the caller has one. Any
-    /// context.
-    pub(super) fn arm_no_path(this: ArcBorrow<'_, Self>) -> Superseded {
-        let token = Self::pinned(&this.into());
-        let delay = secs_to_jiffies(this.delay.load(Relaxed));
-        this.shared.requeue.arm::<NO_PATH, _, _>(token, delay)
-    }
-
-    /// A path is usable again: I/O that comes to wait waits from then on.
-    pub(super) fn stop_waiting(&self, inner: &mut Inner) -> Superseded {
-        inner.expired = false;
-        self.update_gate(inner);
-        let token = disarm::<NO_PATH, _, _>(self);
-        self.waiting.store(false, Relaxed);
-        token
+        // One that is not usable ends no wait for one that is.
+        let waited = if before != State::Live || inner.has_usable() {
+            self.stop_waiting(inner)
+        } else {
+            None
+        };
+        [disarm::<REMOVAL, _, _>(self), waited]
     }
 
     /// Somebody has changed the state of a path. May sleep.
@@ -151,6 +161,7 @@ impl Head {
         };
         drop(inner);
         drop(superseded);
+        Self::notify(this);
         Self::settle(this);
     }
 
@@ -160,19 +171,7 @@ impl Head {
         this.delay.store(secs, Relaxed);
         let superseded = match inner.state {
             State::Pending => Self::arm_removal(this, &mut inner),
-            // I/O that waits for a path that is there waits from now on.
-            _ if this.waiting.load(Relaxed) => {
-                let waited = this.stop_waiting(&mut inner);
-                if secs != 0 {
-                    this.waiting.store(true, Relaxed);
-                    drop(Self::arm_no_path(this));
-                }
-                waited
-            }
-            _ => {
-                this.update_gate(&inner);
-                None
-            }
+            _ => None,
         };
         drop(inner);
         drop(superseded);
@@ -218,6 +217,7 @@ impl Head {
         let retired = visible.map(|visible| {
             let (retired, published) = visible.published.retire();
             drop(published);
+            drop(visible.debug);
             drop(visible.folder);
             drop(visible.disk);
             retired
@@ -226,7 +226,11 @@ impl Head {
         this.bios.shut();
         drop(disarm_sync::<RETRY, _, _>(&**this));
         drop(disarm_sync::<NO_PATH, _, _>(&**this));
+        drop(disarm_sync::<JUDGE, _, _>(&**this));
+        drop(cancel_sync::<PLAN, _, _>(&**this));
+        drop(disarm_sync::<REFRESH, _, _>(&**this));
         drop(cancel_sync::<SCAN, _, _>(&**this));
+        drop(cancel_sync::<EVENT, _, _>(&**this));
         // Last: the others may queue it.
         drop(cancel_sync::<REQUEUE, _, _>(&**this));
         // Only now may another head have the number, and with it the disk's name.
@@ -245,10 +249,8 @@ impl Inner {
 
     /// How long the pending removal still has to wait. (A timer may expire early: the kernel's
     /// timer wheel ends somewhere.)
-    fn remaining(&self) -> Option<Delta> {
-        let (start, secs) = self.deadline?;
-        let left = Delta::from_secs(i64::from(secs)) - start.elapsed();
-        (!left.is_negative() && !left.is_zero()).then_some(left)
+    fn remaining_secs(&self) -> Option<u32> {
+        self.deadline?.left()
     }
 }
 
@@ -257,7 +259,11 @@ impl WorkItem<REMOVAL> for Head {
 
     fn run(token: Self::Pointer) {
         let head = token.object().clone();
-        let setup = head.setup.lock();
+        let setup = head.setup.try_lock().unwrap_or_else(|| {
+            // Whoever has it may be waiting for a device. I/O has waited long enough all the same.
+            Self::expire_if_due(head.as_arc_borrow());
+            head.setup.lock()
+        });
         let mut registry = head.shared.registry.lock();
         let mut inner = head.inner.lock();
 
@@ -269,9 +275,7 @@ impl WorkItem<REMOVAL> for Head {
             drop(head);
             return;
         }
-        if let Some(left) = inner.remaining() {
-            // Rounded up, so that this ends.
-            let secs = u32::try_from(left.as_millis() / 1000 + 1).unwrap_or(u32::MAX);
+        if let Some(secs) = inner.remaining_secs() {
             let superseded = head
                 .shared
                 .removal

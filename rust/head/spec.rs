@@ -5,7 +5,10 @@
 use super::wwid::Wwid;
 use crate::{
     abstractions::sysfs::trimmed,
-    mpath::path::AccessState, //
+    mpath::{
+        path::AccessState,
+        selector::MAX_WEIGHT, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -87,8 +90,8 @@ impl Spec {
                 }
                 b"weight" => {
                     let number = crate::abstractions::sysfs::parse_u32(value).unwrap_or(0);
-                    if number == 0 {
-                        return Err((EINVAL, "weight= is not a number above 0"));
+                    if !(1..=MAX_WEIGHT).contains(&number) {
+                        return Err((EINVAL, "weight= is not a number from 1 to 1000"));
                     }
                     weight.replace(number).is_some()
                 }
@@ -155,6 +158,7 @@ mod tests {
             b"device=/dev/x device=/dev/y",
             b"device=/dev/x state=good",
             b"device=/dev/x weight=0",
+            b"device=/dev/x weight=1001",
             b"device=/dev/x weight=-1",
             b"device=/dev/x weight=99999999999",
             b"device=/dev/x wwid=",

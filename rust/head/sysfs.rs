@@ -5,6 +5,8 @@
 //! A store never removes the object it belongs to: it arms or queues the removal.
 
 use super::{
+    choice::NodeList,
+    io::MAX_RETRY_DELAY,
     path::PathHandle,
     Head, //
 };
@@ -18,9 +20,15 @@ use crate::{
             Output, //
         },
     },
-    mpath::path::{
-        AccessState,
-        FailReason, //
+    mpath::{
+        path::{
+            AccessState,
+            FailReason, //
+        },
+        selector::{
+            Policy,
+            MAX_WEIGHT, //
+        },
     },
 };
 use kernel::{
@@ -39,15 +47,96 @@ attribute_groups! {
 }
 
 /// In `/sys/block/rmpathN/rmpath`.
-pub(super) static HEAD: [Attribute<Head>; 9] = [
+pub(super) static HEAD: [Attribute<Head>; 18] = [
     Attribute::ro(c"wwid", |head, out| out.write_fmt(fmt!("{}\n", head.wwid))),
     Attribute::rw(c"delayed_removal_secs", show_delay, store_delay),
     Attribute::rw(
+        c"no_path_timeout_secs",
+        |head, out| out.write_fmt(fmt!("{}\n", head.no_path_secs.load(Relaxed))),
+        |head, text| {
+            Head::set_no_path_timeout(head, parse_u32(text)?);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"path_fail_threshold",
+        |head, out| out.write_fmt(fmt!("{}\n", head.fail_threshold.load(Relaxed))),
+        |head, text| match parse_u32(text)? {
+            0 => Err(EINVAL),
+            errors => {
+                head.fail_threshold.store(errors, Relaxed);
+                Ok(())
+            }
+        },
+    ),
+    Attribute::rw(
+        c"probe_secs",
+        |head, out| out.write_fmt(fmt!("{}\n", head.probe_secs.load(Relaxed))),
+        |head, text| {
+            head.set_probe_secs(parse_u32(text)?);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"retry_delay_ms",
+        |head, out| out.write_fmt(fmt!("{}\n", head.retry_delay.load(Relaxed))),
+        |head, text| match parse_u32(text)? {
+            ms if ms > MAX_RETRY_DELAY => Err(ERANGE),
+            ms => {
+                head.retry_delay.store(ms, Relaxed);
+                Ok(())
+            }
+        },
+    ),
+    Attribute::rw(
         c"iopolicy",
-        |_, out| out.write_fmt(fmt!("round-robin\n")),
-        |_, text| match trimmed(text) {
-            b"round-robin" => Ok(()),
-            _ => Err(EINVAL),
+        |head, out| out.write_fmt(fmt!("{}\n", head.choice.mode().policy().name())),
+        |head, text| {
+            head.set_policy(Policy::from_name(trimmed(text))?);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"marginal_path_err_sample_time",
+        |head, out| out.write_fmt(fmt!("{}\n", head.choice.watch.sample_time())),
+        |head, text| {
+            Head::set_sample_time(head, parse_u32(text)?);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"marginal_path_err_rate_threshold",
+        |head, out| out.write_fmt(fmt!("{}\n", head.choice.watch.err_rate.load(Relaxed))),
+        |head, text| {
+            let rate = parse_u32(text)?;
+            if rate > 1000 {
+                return Err(ERANGE);
+            }
+            head.choice.watch.err_rate.store(rate, Relaxed);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"marginal_path_latency_pct",
+        |head, out| out.write_fmt(fmt!("{}\n", head.choice.watch.latency_pct.load(Relaxed))),
+        |head, text| {
+            let percent = parse_u32(text)?;
+            if (1..=100).contains(&percent) {
+                return Err(ERANGE);
+            }
+            head.choice.watch.latency_pct.store(percent, Relaxed);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"marginal_path_err_recheck_gap_time",
+        |head, out| out.write_fmt(fmt!("{}\n", head.choice.watch.recheck_gap.load(Relaxed))),
+        |head, text| {
+            head.choice
+                .watch
+                .recheck_gap
+                .store(parse_u32(text)?, Relaxed);
+            Ok(())
         },
     ),
     Attribute::ro(c"state", |head, out| {
@@ -56,6 +145,14 @@ pub(super) static HEAD: [Attribute<Head>; 9] = [
     }),
     Attribute::wo(c"delete", |head, text| match trimmed(text) {
         b"1" => Head::doom(head),
+        _ => Err(EINVAL),
+    }),
+    // Soon, and not here: whoever makes or unmakes this folder may have what that needs.
+    Attribute::wo(c"rescan", |head, text| match trimmed(text) {
+        b"1" => {
+            Head::refresh_in(head, 0);
+            Ok(())
+        }
         _ => Err(EINVAL),
     }),
     Attribute::ro(c"requeued", |head, out| {
@@ -73,7 +170,7 @@ pub(super) static HEAD: [Attribute<Head>; 9] = [
 ];
 
 /// In `/sys/block/rmpathN/rmpath/pathM`.
-pub(super) static PATH: [Attribute<PathHandle>; 5] = [
+pub(super) static PATH: [Attribute<PathHandle>; 10] = [
     Attribute::rw(
         c"state",
         |path, out| out.write_fmt(fmt!("{}\n", path.state.name())),
@@ -85,8 +182,32 @@ pub(super) static PATH: [Attribute<PathHandle>; 5] = [
     Attribute::ro(c"failures", |path, out| {
         out.write_fmt(fmt!("{}\n", path.state.failures()))
     }),
-    Attribute::ro(c"weight", |path, out| {
-        out.write_fmt(fmt!("{}\n", path.weight))
+    Attribute::ro(c"command_retries_count", |path, out| {
+        out.write_fmt(fmt!("{}\n", path.counters.retries.get()))
+    }),
+    Attribute::ro(c"command_error_count", |path, out| {
+        out.write_fmt(fmt!("{}\n", path.counters.errors.get()))
+    }),
+    Attribute::ro(c"multipath_failover_count", |path, out| {
+        out.write_fmt(fmt!("{}\n", path.counters.failovers.get()))
+    }),
+    Attribute::rw(
+        c"weight",
+        |path, out| out.write_fmt(fmt!("{}\n", path.weight.load(Relaxed))),
+        store_weight,
+    ),
+    // As nvme's, these two are empty unless their policy is in force.
+    Attribute::ro(c"queue_depth", |path, out| match path.policy() {
+        Some(Policy::QueueDepth) => out.write_fmt(fmt!("{}\n", path.load.bios())),
+        _ => Ok(()),
+    }),
+    Attribute::ro(c"numa_nodes", |path, out| {
+        match (path.policy(), path.head()) {
+            (Some(Policy::Numa), Some(head)) => {
+                out.write_fmt(fmt!("{}\n", NodeList(head.nodes_of(path))))
+            }
+            _ => Ok(()),
+        }
     }),
     Attribute::wo(c"delete", |path, text| match trimmed(text) {
         b"1" => {
@@ -106,6 +227,20 @@ fn store_delay(head: ArcBorrow<'_, Head>, text: &[u8]) -> Result {
     Ok(())
 }
 
+fn store_weight(path: ArcBorrow<'_, PathHandle>, text: &[u8]) -> Result {
+    let weight = match parse_u32(text)? {
+        0 => return Err(EINVAL),
+        weight @ 1..=MAX_WEIGHT => weight,
+        _ => return Err(ERANGE),
+    };
+    if path.state.is_dead() {
+        return Err(ENODEV);
+    }
+    let head = path.head().ok_or(ENODEV)?;
+    Head::set_weight(head.as_arc_borrow(), &path, weight);
+    Ok(())
+}
+
 /// `failed` fails the path until it is told otherwise; an access state sets that and reinstates it.
 fn store_state(path: ArcBorrow<'_, PathHandle>, text: &[u8]) -> Result {
     if path.state.is_dead() {
@@ -116,8 +251,13 @@ fn store_state(path: ArcBorrow<'_, PathHandle>, text: &[u8]) -> Result {
             path.state.fail(FailReason::Admin);
         }
         name => {
-            path.state.set_access(AccessState::from_name(name)?);
-            path.state.reinstate();
+            let access = AccessState::from_name(name)?;
+            if path.state.is_failed() {
+                PathHandle::readmit(path)?;
+            } else {
+                path.state.note_success(); // It may be under suspicion.
+            }
+            PathHandle::set_access(path, access);
         }
     }
     if let Some(head) = path.head() {

@@ -11,6 +11,7 @@ use kernel::{
     prelude::*,
     sync::atomic::{
         Atomic,
+        Full,
         Relaxed, //
     }, //
 };
@@ -54,18 +55,19 @@ pub(crate) enum FailReason {
     Admin,
 }
 
-/// How many soft errors in a row fail a path.
-const SOFT_ERRORS: u32 = 2;
-
 const NON_OPTIMIZED: u32 = 1 << 0;
 const INACCESSIBLE: u32 = 1 << 1;
 const FAILED_IO: u32 = 1 << 2;
 const FAILED_ADMIN: u32 = 1 << 3;
 const DEAD: u32 = 1 << 4;
+const MARGINAL: u32 = 1 << 5;
 
 const ACCESS: u32 = NON_OPTIMIZED | INACCESSIBLE;
 const FAILED: u32 = FAILED_IO | FAILED_ADMIN;
 const UNUSABLE: u32 = INACCESSIBLE | FAILED | DEAD;
+
+/// How many ranks usable paths have: see [`PathState::rank`].
+pub(crate) const RANKS: u32 = 4;
 
 /// The state of a path. All methods: any context.
 pub(crate) struct PathState {
@@ -96,10 +98,7 @@ impl PathState {
     fn change(&self, clear: u32, set: u32) -> u32 {
         let mut old = self.flags.load(Relaxed);
         loop {
-            match self
-                .flags
-                .cmpxchg(old, (old & !clear) | set, kernel::sync::atomic::Full)
-            {
+            match self.flags.cmpxchg(old, (old & !clear) | set, Full) {
                 Ok(_) => return old,
                 Err(now) => old = now,
             }
@@ -112,10 +111,18 @@ impl PathState {
         self.flags.load_once() & UNUSABLE == 0
     }
 
-    /// Whether it is usable and optimized.
+    /// Whether there is none better: it is usable, optimized, and not marginal.
     #[inline]
     pub(crate) fn is_optimized(&self) -> bool {
-        self.flags.load_once() & (UNUSABLE | NON_OPTIMIZED) == 0
+        self.flags.load_once() & (UNUSABLE | NON_OPTIMIZED | MARGINAL) == 0
+    }
+
+    /// How good it is, if it is usable: 0 if there is none better, then those that are not
+    /// optimized, and at last the marginal ones, in the same order. Below [`RANKS`].
+    pub(crate) fn rank(&self) -> Option<u32> {
+        let flags = self.flags.load_once();
+        let bit = |flag: u32| u32::from(flags & flag != 0);
+        (flags & UNUSABLE == 0).then(|| 2 * bit(MARGINAL) + bit(NON_OPTIMIZED))
     }
 
     /// Whether it has failed, for whatever reason.
@@ -137,6 +144,8 @@ impl PathState {
             "failed"
         } else if flags & INACCESSIBLE != 0 {
             AccessState::Inaccessible.name()
+        } else if flags & MARGINAL != 0 {
+            "marginal"
         } else if flags & NON_OPTIMIZED != 0 {
             AccessState::NonOptimized.name()
         } else {
@@ -164,9 +173,47 @@ impl PathState {
         self.change(FAILED, 0) & FAILED != 0
     }
 
-    /// Sets the access state.
+    /// A probe has found the path well: forgives it the failures of its I/O, if that is all that keeps
+    /// it from being used. Returns whether it is usable now and was not before.
+    pub(crate) fn reinstate_probed(&self) -> bool {
+        let mut old = self.flags.load(Relaxed);
+        while old & UNUSABLE == FAILED_IO {
+            // Errors from before say nothing about the path as it is now; later ones count.
+            self.soft_errors.store(0, Relaxed);
+            match self.flags.cmpxchg(old, old & !FAILED_IO, Full) {
+                Ok(_) => return true,
+                Err(now) => old = now,
+            }
+        }
+        false
+    }
+
+    /// Whether errors of its I/O, and nothing else, keep the path from being used: so that a probe
+    /// may reinstate it.
+    pub(crate) fn wants_probe(&self) -> bool {
+        self.flags.load(Relaxed) & UNUSABLE == FAILED_IO
+    }
+
+    /// Sets the access state. Who says how good a path is knows better than what was measured: it is
+    /// not marginal any more.
     pub(crate) fn set_access(&self, access: AccessState) {
-        self.change(ACCESS, Self::bits(access));
+        self.change(ACCESS | MARGINAL, Self::bits(access));
+    }
+
+    /// Has it used after all others: it stands out by its errors or its slowness. Returns whether
+    /// this is news.
+    pub(crate) fn mark_marginal(&self) -> bool {
+        self.change(0, MARGINAL) & MARGINAL == 0
+    }
+
+    /// It is as good as its access state says again. Returns whether it was not.
+    pub(crate) fn forgive(&self) -> bool {
+        self.change(MARGINAL, 0) & MARGINAL != 0
+    }
+
+    /// Whether it is used after all others.
+    pub(crate) fn is_marginal(&self) -> bool {
+        self.flags.load_once() & MARGINAL != 0
     }
 
     /// The device is gone: nothing makes the path usable again. Returns whether this is news.
@@ -174,10 +221,10 @@ impl PathState {
         self.change(0, DEAD) & DEAD == 0
     }
 
-    /// Notes an error that may or may not be the path's fault. Returns whether it was one too many
-    /// in a row, so that the path should be failed.
-    pub(crate) fn note_soft_error(&self) -> bool {
-        self.soft_errors.fetch_add(1, Relaxed) + 1 >= SOFT_ERRORS
+    /// Notes an error that may or may not be the path's fault. Returns whether that makes `threshold`
+    /// or more in a row, so that the path should be failed.
+    pub(crate) fn note_soft_error(&self, threshold: u32) -> bool {
+        self.soft_errors.fetch_add(1, Relaxed).saturating_add(1) >= threshold
     }
 
     /// Notes that the path works. Writes only if there was an error to forget.
@@ -238,6 +285,30 @@ mod tests {
     }
 
     #[test]
+    fn a_marginal_path_is_the_last_choice() {
+        let path = PathState::new(AccessState::NonOptimized);
+        assert_eq!(path.rank(), Some(1));
+        assert!(path.mark_marginal());
+        assert!(!path.mark_marginal());
+        assert_eq!(path.rank(), Some(RANKS - 1));
+        assert!(path.is_usable());
+        assert_eq!(path.name(), "marginal");
+        path.set_access(AccessState::Optimized);
+        assert_eq!(path.rank(), Some(0));
+        assert!(path.mark_marginal());
+        assert!(!path.is_optimized());
+        assert_eq!(path.rank(), Some(2));
+        path.fail(FailReason::Io);
+        assert_eq!(path.rank(), None);
+        assert_eq!(path.name(), "failed");
+        path.reinstate();
+        assert!(path.is_marginal());
+        assert!(path.forgive());
+        assert!(!path.forgive());
+        assert!(path.is_optimized());
+    }
+
+    #[test]
     fn the_dead_do_not_return() {
         let path = PathState::new(AccessState::Optimized);
         assert!(path.kill());
@@ -252,10 +323,68 @@ mod tests {
     #[test]
     fn one_soft_error_is_forgiven() {
         let path = PathState::new(AccessState::Optimized);
-        assert!(!path.note_soft_error());
+        assert!(!path.note_soft_error(2));
         path.note_success();
-        assert!(!path.note_soft_error());
-        assert!(path.note_soft_error());
+        assert!(!path.note_soft_error(2));
+        assert!(path.note_soft_error(2));
+    }
+
+    #[test]
+    fn the_threshold_is_reached_in_a_row_only() {
+        let path = PathState::new(AccessState::Optimized);
+        assert!(path.note_soft_error(1));
+        path.note_success();
+        for _ in 0..4 {
+            assert!(!path.note_soft_error(5));
+        }
+        assert!(path.note_soft_error(5));
+        assert!(path.note_soft_error(5));
+        path.note_success();
+        assert!(!path.note_soft_error(5));
+    }
+
+    #[test]
+    fn a_probe_forgives_errors_of_io_only() {
+        let path = PathState::new(AccessState::NonOptimized);
+        assert!(!path.wants_probe());
+        assert!(!path.reinstate_probed());
+        assert!(path.fail(FailReason::Io));
+        assert!(path.wants_probe());
+        assert!(path.reinstate_probed());
+        assert!(path.is_usable());
+        assert!(!path.is_optimized());
+        // By hand, before or after.
+        for reasons in [
+            [FailReason::Io, FailReason::Admin],
+            [FailReason::Admin, FailReason::Io],
+        ] {
+            for reason in reasons {
+                path.fail(reason);
+            }
+            assert!(!path.wants_probe());
+            assert!(!path.reinstate_probed());
+            assert!(path.is_failed());
+            path.reinstate();
+        }
+        path.fail(FailReason::Io);
+        path.set_access(AccessState::Inaccessible);
+        assert!(!path.wants_probe());
+        assert!(!path.reinstate_probed());
+        path.set_access(AccessState::Optimized);
+        assert!(path.wants_probe());
+        path.kill();
+        assert!(!path.wants_probe());
+        assert!(!path.reinstate_probed());
+    }
+
+    #[test]
+    fn reinstating_begins_the_count_anew() {
+        let path = PathState::new(AccessState::Optimized);
+        assert!(!path.note_soft_error(2));
+        assert!(path.note_soft_error(2));
+        path.fail(FailReason::Io);
+        assert!(path.reinstate_probed());
+        assert!(!path.note_soft_error(2));
     }
 
     #[test]

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Each usable path in turn: the optimized ones, or if there are none the others.
+//! Each usable path in turn: those of the best rank that there is.
 //!
 //! Every CPU has a turn of its own, so that no shared cache line is written.
 
-use super::HasState;
+use super::{
+    rank,
+    HasState, //
+};
 use crate::abstractions::percpu::PerCpuCursor;
 use core::ops::Deref;
 use kernel::prelude::*;
@@ -23,20 +26,21 @@ impl RoundRobin {
     }
 
     /// The path whose turn it is, if one is usable. Any context.
+    ///
+    /// A path may be listed more than once, and then has that many turns.
     #[inline]
     pub(crate) fn select<'a, P>(&self, paths: &'a [P]) -> Option<&'a P>
     where
         P: Deref,
         P::Target: HasState,
     {
-        let len = paths.len() as u32;
-        let start = self.cursor.next(len) as usize;
+        let start = self.turn(paths.len());
         // The common case, without a look at the others.
         let first = paths.get(start)?;
         if first.state().is_optimized() {
             return Some(first);
         }
-        Self::search(paths, start)
+        self.search(paths, start, |_| true)
     }
 
     /// As [`RoundRobin::select`], and a path of which `wanted` is true if there is such a one.
@@ -50,26 +54,45 @@ impl RoundRobin {
         P: Deref,
         P::Target: HasState,
     {
-        let start = self.cursor.next(paths.len() as u32) as usize;
-        let (before, from) = paths.split_at_checked(start)?;
-        let in_turn = || Iterator::chain(from.iter(), before).filter(|path| wanted(path));
-        in_turn()
-            .find(|path| path.state().is_optimized())
-            .or_else(|| in_turn().find(|path| path.state().is_usable()))
-            .or_else(|| self.select(paths))
+        self.search(paths, self.turn(paths.len()), wanted)
     }
 
+    /// Whose turn it is, of so many; also for policies that choose otherwise, among equals. Any
+    /// context.
+    #[inline]
+    pub(crate) fn turn(&self, len: usize) -> usize {
+        self.cursor.next(len as u32) as usize
+    }
+
+    /// The best one, the first of equals from `start` on. The next turn is that of the one behind
+    /// it, or those behind what is not used would have more turns than others.
     #[cold]
-    fn search<P>(paths: &[P], start: usize) -> Option<&P>
+    fn search<'a, P>(
+        &self,
+        paths: &'a [P],
+        start: usize,
+        wanted: impl Fn(&P) -> bool,
+    ) -> Option<&'a P>
     where
         P: Deref,
         P::Target: HasState,
     {
-        let (before, from) = paths.split_at_checked(start)?;
-        let in_turn = || Iterator::chain(from.iter(), before);
-        in_turn()
-            .find(|path| path.state().is_optimized())
-            .or_else(|| in_turn().find(|path| path.state().is_usable()))
+        let mut found: Option<(u32, usize, &P)> = None;
+        for index in Iterator::chain(start..paths.len(), 0..start) {
+            let path = paths.get(index)?;
+            let Some(rank) = rank(path.state(), wanted(path)) else {
+                continue;
+            };
+            if found.is_none_or(|(best, _, _)| rank < best) {
+                found = Some((rank, index, path));
+            }
+            if rank == 0 {
+                break;
+            }
+        }
+        let (_, index, path) = found?;
+        self.cursor.set(index as u32);
+        Some(path)
     }
 }
 
@@ -77,36 +100,25 @@ impl RoundRobin {
 #[kunit_tests(rmpath_round_robin)]
 mod tests {
     use super::*;
-    use crate::mpath::path::{
-        AccessState,
-        FailReason,
-        PathState, //
+    use crate::mpath::{
+        path::{
+            AccessState,
+            FailReason, //
+        },
+        selector::TestPath,
     };
 
-    struct Path(usize, PathState);
-
-    impl HasState for Path {
-        fn state(&self) -> &PathState {
-            &self.1
-        }
-    }
-
-    fn paths() -> Result<KVec<KBox<Path>>> {
-        let mut paths = KVec::new();
-        for number in 0..3 {
-            let path = Path(number, PathState::new(AccessState::Optimized));
-            paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
-        }
-        Ok(paths)
+    fn paths() -> Result<KVec<KBox<TestPath>>> {
+        TestPath::several(3)
     }
 
     /// How often each path is chosen in so many turns; the thread may move to another CPU between
     /// them, so that only the sums are certain.
-    fn turns(rr: &RoundRobin, paths: &[KBox<Path>], turns: usize) -> [usize; 3] {
+    fn turns(rr: &RoundRobin, paths: &[KBox<TestPath>], turns: usize) -> [usize; 3] {
         let mut chosen = [0; 3];
         for _ in 0..turns {
             if let Some(path) = rr.select(paths) {
-                chosen[path.0] += 1;
+                chosen[path.number] += 1;
             }
         }
         chosen
@@ -124,11 +136,11 @@ mod tests {
     #[test]
     fn unusable_paths_are_passed_over() -> Result {
         let (rr, paths) = (RoundRobin::new()?, paths()?);
-        paths[1].1.fail(FailReason::Io);
+        paths[1].state.fail(FailReason::Io);
         let chosen = turns(&rr, &paths, 100);
         assert_eq!(chosen[1], 0);
         assert_eq!(chosen[0] + chosen[2], 100);
-        paths[0].1.set_access(AccessState::NonOptimized);
+        paths[0].state.set_access(AccessState::NonOptimized);
         let chosen = turns(&rr, &paths, 100);
         assert_eq!(chosen, [0, 0, 100]);
         Ok(())
@@ -137,19 +149,21 @@ mod tests {
     #[test]
     fn what_is_not_wanted_is_used_if_there_is_nothing_else() -> Result {
         let (rr, paths) = (RoundRobin::new()?, paths()?);
-        let wanted = |path: &KBox<Path>| path.0 != 1;
+        let wanted = |path: &KBox<TestPath>| path.number != 1;
         let mut chosen = [0; 3];
         for _ in 0..100 {
             if let Some(path) = rr.select_if(&paths, wanted) {
-                chosen[path.0] += 1;
+                chosen[path.number] += 1;
             }
         }
         assert_eq!(chosen[1], 0);
         assert_eq!(chosen[0] + chosen[2], 100);
-        paths[0].1.fail(FailReason::Io);
-        paths[2].1.fail(FailReason::Io);
-        assert!(rr.select_if(&paths, wanted).is_some_and(|path| path.0 == 1));
-        paths[1].1.fail(FailReason::Io);
+        paths[0].state.fail(FailReason::Io);
+        paths[2].state.fail(FailReason::Io);
+        assert!(rr
+            .select_if(&paths, wanted)
+            .is_some_and(|path| path.number == 1));
+        paths[1].state.fail(FailReason::Io);
         assert!(rr.select_if(&paths, wanted).is_none());
         Ok(())
     }
@@ -157,15 +171,41 @@ mod tests {
     #[test]
     fn the_rest_is_better_than_nothing() -> Result {
         let (rr, paths) = (RoundRobin::new()?, paths()?);
-        paths[0].1.set_access(AccessState::NonOptimized);
-        paths[1].1.set_access(AccessState::Inaccessible);
-        paths[2].1.kill();
+        paths[0].state.set_access(AccessState::NonOptimized);
+        paths[1].state.set_access(AccessState::Inaccessible);
+        paths[2].state.kill();
         let chosen = turns(&rr, &paths, 50);
         assert_eq!(chosen, [50, 0, 0]);
-        paths[0].1.fail(FailReason::Admin);
+        paths[0].state.fail(FailReason::Admin);
         assert!(rr.select(&paths).is_none());
-        let none: [KBox<Path>; 0] = [];
+        let none: [KBox<TestPath>; 0] = [];
         assert!(rr.select(&none).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn turns_are_fair_around_what_is_not_used() -> Result {
+        let (rr, paths) = (RoundRobin::new()?, TestPath::several(5)?);
+        paths[2].state.set_access(AccessState::NonOptimized);
+        paths[3].state.mark_marginal();
+        paths[4].state.fail(FailReason::Io);
+        let mut chosen = [0usize; 5];
+        for _ in 0..400 {
+            if let Some(path) = rr.select(&paths) {
+                chosen[path.number] += 1;
+            }
+        }
+        // The unmarked one first, then the marginal ones.
+        paths[0].state.kill();
+        paths[1].state.kill();
+        let second = rr.select(&paths).map(|path| path.number);
+        paths[2].state.kill();
+        let last = rr.select(&paths).map(|path| path.number);
+        drop((rr, paths));
+        assert_eq!(chosen[0] + chosen[1], 400);
+        assert!(chosen[0].abs_diff(200) <= 10);
+        assert_eq!(second, Some(2));
+        assert_eq!(last, Some(3));
         Ok(())
     }
 }

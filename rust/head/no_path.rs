@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How long I/O waits for a path that is there, but not usable.
+//!
+//! The first bio that has to wait begins the time, `no_path_timeout_secs`. When it is over and still
+//! no path is usable, what waits fails, and I/O fails at once until one is. With no path at all it is
+//! the pending removal that ends the wait, not this.
+
+use super::{
+    Head,
+    Inner,
+    PathSet,
+    State,
+    NO_PATH, //
+};
+use crate::{
+    abstractions::{
+        module::ModuleRef,
+        workqueue::{
+            disarm,
+            secs_to_jiffies,
+            Token, //
+        },
+    },
+    mpath::deadline::Deadline,
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        ArcBorrow, //
+    },
+    workqueue::WorkItem, //
+};
+
+/// `no_path_timeout_secs` of a new head. Long enough for a path that failed to be probed several
+/// times, and for a target to fail over; short enough for nobody to be reported as hung, which the
+/// kernel does after 120 s.
+pub(super) const DEFAULT_SECS: u32 = 60;
+
+/// A token that came back, to be dropped when the locks are released.
+type Superseded = Option<Token<Head, ModuleRef>>;
+
+impl Head {
+    /// Somebody waits for a path: if there are any, only so long. In the read section that saw that
+    /// none is usable.
+    ///
+    /// A bio is parked before: either this finds the last wait over, and begins a new one, or who
+    /// ends it has yet to kick what is parked. Who looks again by himself calls this each time.
+    pub(super) fn begin_waiting(this: ArcBorrow<'_, Self>, set: &PathSet) {
+        // With no path at all the pending removal ends the wait.
+        if set.paths.is_empty() {
+            return;
+        }
+        let mut waiting = this.waiting.lock();
+        if waiting.is_some() {
+            return;
+        }
+        let secs = this.no_path_secs.load(Relaxed);
+        *waiting = Some(Deadline::from_now(secs));
+        // Under the lock, so that it cannot be late, and undo what somebody did to a later wait.
+        let superseded = Self::arm_no_path(this, secs);
+        drop(waiting);
+        // Not the last reference: the caller has one.
+        drop(superseded);
+    }
+
+    /// Sets the timer for the wait, under its lock.
+    fn arm_no_path(this: ArcBorrow<'_, Self>, secs: u32) -> Superseded {
+        let token = Self::pinned(&this.into());
+        let delay = secs_to_jiffies(secs);
+        this.shared.requeue.arm::<NO_PATH, _, _>(token, delay)
+    }
+
+    /// I/O that comes to wait waits from then on: a path is usable again, or the last one gone. The
+    /// caller kicks what is parked, and drops the token after the lock.
+    pub(super) fn stop_waiting(&self, inner: &mut Inner) -> Superseded {
+        inner.expired = false;
+        self.update_gate(inner);
+        self.forget_wait()
+    }
+
+    /// The no-path timer is not needed. The caller drops the token after the locks. Any context.
+    pub(super) fn forget_wait(&self) -> Superseded {
+        let mut waiting = self.waiting.lock();
+        *waiting = None;
+        disarm::<NO_PATH, _, _>(self)
+    }
+
+    /// Sets `no_path_timeout_secs`. The time of I/O that waits begins anew, and if it is over
+    /// already, I/O waits again. May sleep.
+    pub(super) fn set_no_path_timeout(this: ArcBorrow<'_, Self>, secs: u32) {
+        let mut inner = this.inner.lock();
+        this.no_path_secs.store(secs, Relaxed);
+        if inner.state == State::Live {
+            inner.expired = false;
+        }
+        this.update_gate(&inner);
+        let mut waiting = this.waiting.lock();
+        let superseded = match (*waiting, secs) {
+            (None, _) => None,
+            (Some(_), 0) => {
+                *waiting = None;
+                disarm::<NO_PATH, _, _>(&*this)
+            }
+            (Some(_), _) => {
+                *waiting = Some(Deadline::from_now(secs));
+                Self::arm_no_path(this, secs)
+            }
+        };
+        drop(waiting);
+        drop(inner);
+        drop(superseded);
+        Self::settle(this);
+    }
+}
+
+impl WorkItem<NO_PATH> for Head {
+    type Pointer = Token<Self, ModuleRef>;
+
+    fn run(token: Self::Pointer) {
+        let owner = token.object().clone();
+        let head = owner.as_arc_borrow();
+        let mut inner = head.inner.lock();
+        let mut waiting = head.waiting.lock();
+        // Nothing of what was true when the timer fired need be true now.
+        let Some(deadline) = *waiting else {
+            return;
+        };
+        let expired = inner.state == State::Live && !inner.has_usable();
+        if let (true, Some(left)) = (expired, deadline.left()) {
+            // The time was moved, or another wait has begun.
+            let delay = secs_to_jiffies(left);
+            let superseded = head.shared.requeue.arm::<NO_PATH, _, _>(token, delay);
+            drop(waiting);
+            drop(inner);
+            drop(superseded);
+            return;
+        }
+        *waiting = None;
+        drop(waiting);
+        if expired {
+            inner.expired = true;
+            head.update_gate(&inner);
+        }
+        drop(inner);
+        if expired {
+            pr_warn!(
+                "rmpath{}: no path has become usable, failing I/O\n",
+                head.id
+            );
+        }
+        Self::settle(head);
+    }
+}

@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Persistent reservations of a head.
+//!
+//! A SCSI target registers a key for each path by itself, an NVMe controller for the host: the head
+//! registers on every path, and takes what the other paths have done already for done. The key is
+//! remembered, and registered on each path that joins or returns before I/O may use it, if it still
+//! is among the keys that the device lists: if not, somebody has taken it away to keep this host out,
+//! and that is not to be undone.
+//!
+//! What changes registrations, and what lets a path into use, holds [`Head::registrations`]. Under
+//! it nobody waits for a path to come, and no memory is waited for that needs I/O.
+//!
+//! Lock order: `setup`, `registrations`, `inner`.
+
+use super::{
+    path::{
+        HeadPath,
+        PathHandle, //
+    },
+    Head, //
+};
+use crate::abstractions::{
+    bio::status::BlkStatus,
+    block_device::Bdev,
+    gendisk::pr::{
+        Command,
+        Failure,
+        KeyBuffer,
+        IGNORE_KEY,
+        MAX_KEYS, //
+    },
+    memalloc::NoIo,
+    percpu_ref::LiveRef, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        Arc,
+        ArcBorrow, //
+    }, //
+};
+
+/// The right to change registrations, and to let a path into use.
+pub(super) type Registrations<'a> = Guard<'a, (), MutexBackend>;
+
+/// For how many keys there is room at first.
+const SOME_KEYS: u32 = 32;
+
+/// What `register` is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    old: u64,
+    new: u64,
+    flags: u32,
+}
+
+impl Change {
+    /// What a path had before, if the head had registered `key`.
+    fn before(self, key: u64) -> u64 {
+        match self.flags & IGNORE_KEY != 0 || self.old == 0 {
+            true => key,
+            false => self.old,
+        }
+    }
+
+    /// What takes it back.
+    fn undo(self, key: u64) -> Self {
+        match self.new {
+            0 => Self {
+                old: 0,
+                new: self.before(key),
+                flags: IGNORE_KEY,
+            },
+            new => Self {
+                old: new,
+                new: self.before(key),
+                flags: 0,
+            },
+        }
+    }
+
+    fn apply(self, device: &Bdev) -> Result<(), Failure> {
+        let Self { old, new, flags } = self;
+        Command::Register { old, new, flags }.forward(device)
+    }
+
+    /// Applies it to a device to which another path has brought it perhaps.
+    fn apply_again(self, device: &Bdev, key: u64) -> Result<(), Failure> {
+        match self.apply(device) {
+            Err(Failure::CONFLICT) => (),
+            result => return result,
+        }
+        match self.new {
+            // Nothing is left to be taken back.
+            0 if !is_registered(device, self.before(key))? => Ok(()),
+            0 => Err(Failure::CONFLICT),
+            // It succeeds if the new key is there.
+            new => Self {
+                old: new,
+                new,
+                flags: 0,
+            }
+            .apply(device),
+        }
+    }
+}
+
+/// Whether the device lists the key. May sleep.
+fn is_registered(device: &Bdev, key: u64) -> Result<bool, Failure> {
+    let mut room = SOME_KEYS;
+    loop {
+        let mut buffer = KeyBuffer::new(room)?;
+        Command::ReadKeys(buffer.keys()).forward(device)?;
+        if buffer.contains(key) {
+            return Ok(true);
+        }
+        if buffer.count() <= room || room == MAX_KEYS {
+            return Ok(false);
+        }
+        room = buffer.count().min(MAX_KEYS);
+    }
+}
+
+/// Adds a path to those in `list`, which has room: paths only go meanwhile.
+fn remember(list: &mut KVec<Arc<PathHandle>>, path: &LiveRef<HeadPath>) -> Result {
+    list.push_within_capacity(path.handle().clone())
+        .map_err(|_| ENOMEM)
+}
+
+impl Head {
+    /// Something about reservations. May sleep, as long as the devices take, and as I/O would for a
+    /// path.
+    pub(super) fn forward_reservation(
+        this: ArcBorrow<'_, Self>,
+        command: &mut Command<'_>,
+    ) -> Result<(), Failure> {
+        Self::persist(
+            this,
+            false,
+            || {
+                let _no_io = NoIo::enter();
+                match *command {
+                    Command::ReadKeys(_) | Command::ReadReservation(_) => {
+                        this.on_one(command, |failure| failure.is_path_failure())
+                    }
+                    Command::Register { old, new, flags } => {
+                        let registrations = this.registrations.lock();
+                        this.register(&registrations, Change { old, new, flags })
+                    }
+                    Command::Release { .. } => {
+                        let registrations = this.registrations.lock();
+                        this.release(&registrations, command)
+                    }
+                    Command::Reserve { .. } => {
+                        let _registrations = this.registrations.lock();
+                        // Who has reserved it by another path may do so again by that path only.
+                        this.on_one(command, |failure| {
+                            failure.is_path_failure() || *failure == Failure::CONFLICT
+                        })
+                    }
+                    Command::Preempt { victim, .. } => {
+                        let registrations = this.registrations.lock();
+                        this.on_one(command, |failure| failure.is_path_failure())?;
+                        // Our other paths may have been among the victims.
+                        if victim == 0 || victim == this.pr_key.load(Relaxed) {
+                            this.enroll_all(&registrations)?;
+                        }
+                        Ok(())
+                    }
+                    Command::Clear { .. } => {
+                        let _registrations = this.registrations.lock();
+                        this.on_one(command, |failure| failure.is_path_failure())?;
+                        this.pr_key.store(0, Relaxed);
+                        Ok(())
+                    }
+                }
+            },
+            |failure| failure.is_path_failure(),
+        )
+    }
+
+    /// By one path, or another if `elsewhere` says so.
+    fn on_one(
+        &self,
+        command: &mut Command<'_>,
+        elsewhere: impl Fn(&Failure) -> bool,
+    ) -> Result<(), Option<Failure>> {
+        self.on_one_path(
+            |path| {
+                let result = command.forward(path.device());
+                self.note(path, &result);
+                result
+            },
+            elsewhere,
+        )
+    }
+
+    /// A path of which its driver says that it has failed is not to be used.
+    fn note(&self, path: &LiveRef<HeadPath>, result: &Result<(), Failure>) {
+        if result.is_err_and(Failure::has_failed_the_path) {
+            self.path_failed(path, BlkStatus::TRANSPORT);
+        }
+    }
+
+    /// Runs `f` for every path that is there, usable or not. No path comes meanwhile.
+    fn on_all(
+        &self,
+        _: &Registrations<'_>,
+        mut f: impl FnMut(&LiveRef<HeadPath>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut seen = self.room_for_all()?;
+        while let Some(path) = self.paths.read(|set| {
+            set.paths
+                .iter()
+                .filter(|path| !path.handle().state.is_dead())
+                .filter(|path| !seen.iter().any(|old| Arc::ptr_eq(old, path.handle())))
+                .find_map(|path| path.try_get())
+        }) {
+            remember(&mut seen, &path)?;
+            f(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Room for as many paths as there are. `ENOMEM`.
+    fn room_for_all(&self) -> Result<KVec<Arc<PathHandle>>> {
+        let room = self.paths.read(|set| set.paths.len());
+        Ok(KVec::with_capacity(room, GFP_KERNEL)?)
+    }
+
+    /// Registers on every path, or on none. A path that cannot be reached is failed, and gets the
+    /// key when it returns; but one has to do it. `None` if there is no path.
+    fn register(
+        &self,
+        registrations: &Registrations<'_>,
+        change: Change,
+    ) -> Result<(), Option<Failure>> {
+        let key = self.pr_key.load(Relaxed);
+        let mut done = self.room_for_all().map_err(Failure::from)?;
+        let mut unreached = None;
+        let refused = self.on_all(registrations, |path| {
+            let result = match done.is_empty() {
+                true => change.apply(path.device()),
+                false => change.apply_again(path.device(), key),
+            };
+            match result {
+                Ok(()) => remember(&mut done, path)?,
+                Err(failure) if failure.is_path_failure() => unreached = Some(failure),
+                Err(failure) => return Err(failure),
+            }
+            Ok(())
+        });
+        if refused.is_ok() && !done.is_empty() {
+            self.pr_key.store(change.new, Relaxed);
+            if unreached.is_some() {
+                self.enroll_all(registrations)?;
+            }
+            return Ok(());
+        }
+        let undo = change.undo(key);
+        self.on_all(registrations, |path| {
+            if done.iter().any(|old| Arc::ptr_eq(old, path.handle())) {
+                // What fails here has been undone by another path, or cannot be.
+                let _ = undo.apply(path.device());
+            }
+            Ok(())
+        })?;
+        refused?;
+        Err(unreached)
+    }
+
+    /// Releases by every path: only the one that holds the reservation can, and by the others it
+    /// succeeds as well, without effect.
+    fn release(
+        &self,
+        registrations: &Registrations<'_>,
+        command: &mut Command<'_>,
+    ) -> Result<(), Option<Failure>> {
+        let (mut done, mut unreached) = (false, None);
+        self.on_all(registrations, |path| {
+            let result = command.forward(path.device());
+            self.note(path, &result);
+            match result {
+                Ok(()) => done = true,
+                Err(failure) if failure.is_path_failure() => unreached = Some(failure),
+                Err(failure) => return Err(failure),
+            }
+            Ok(())
+        })?;
+        match done {
+            true => Ok(()),
+            false => Err(unreached),
+        }
+    }
+
+    /// Registers the key on all paths anew; those where that fails are failed.
+    fn enroll_all(&self, registrations: &Registrations<'_>) -> Result<(), Failure> {
+        self.on_all(registrations, |path| {
+            if let Err(failure) = self.enroll(registrations, path.device()) {
+                pr_warn!(
+                    "rmpath{}: path {} does not take the reservation key: {:?}\n",
+                    self.id,
+                    path.device().name(),
+                    failure
+                );
+                self.path_failed(path, BlkStatus::RESV_CONFLICT);
+            }
+            Ok(())
+        })
+    }
+
+    /// Registers the head's key, if it has one, on a device that is to carry I/O from now on.
+    pub(super) fn enroll(&self, _: &Registrations<'_>, device: &Bdev) -> Result<(), Failure> {
+        let key = self.pr_key.load(Relaxed);
+        if key == 0 {
+            return Ok(());
+        }
+        if !is_registered(device, key)? {
+            pr_warn!(
+                "rmpath{}: its reservation key has been taken away by somebody else\n",
+                self.id
+            );
+            self.pr_key.store(0, Relaxed);
+            return Ok(());
+        }
+        Change {
+            old: 0,
+            new: key,
+            flags: IGNORE_KEY,
+        }
+        .apply(device)
+    }
+}
+
+impl Head {
+    /// Lets a path into use again that errors of its I/O have failed and that a probe has found well,
+    /// when it has the head's key. Returns whether it was let in: it may have been failed by hand, or
+    /// died, meanwhile. May sleep, for as long as the device takes. The device's error or `EIO` if it
+    /// does not take the key.
+    ///
+    /// The other way back into use. The caller tells the head ([`Head::path_changed`]).
+    pub(super) fn readmit_probed(&self, path: &LiveRef<HeadPath>) -> Result<bool> {
+        let state = &path.handle().state;
+        let _no_io = NoIo::enter();
+        let registrations = self.registrations.lock();
+        if !state.wants_probe() {
+            return Ok(false);
+        }
+        self.enroll(&registrations, path.device())
+            .map_err(|failure| {
+                pr_warn!(
+                    "rmpath{}: path {} does not take the reservation key: {:?}\n",
+                    self.id,
+                    path.device().name(),
+                    failure
+                );
+                failure.to_error()
+            })?;
+        Ok(state.reinstate_probed())
+    }
+}
+
+impl PathHandle {
+    /// Reinstates a path that has failed, when it has the head's key. May sleep, for as long as the
+    /// device takes. `ENODEV` if it is gone; if it does not take the key, it stays failed, with the
+    /// device's error or `EIO`.
+    ///
+    /// The way back into use by hand. The caller tells the head ([`Head::path_changed`]).
+    pub(super) fn readmit(this: ArcBorrow<'_, Self>) -> Result {
+        let head = this.head().ok_or(ENODEV)?;
+        let path = head.paths.read(|set| {
+            set.paths
+                .iter()
+                .find(|path| core::ptr::eq::<Self>(&**path.handle(), &*this))
+                .and_then(|path| path.try_get())
+        });
+        let path = path.ok_or(ENODEV)?;
+        let _no_io = NoIo::enter();
+        let registrations = head.registrations.lock();
+        head.enroll(&registrations, path.device())
+            .map_err(Failure::to_error)?;
+        this.state.reinstate();
+        Ok(())
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_reservation)]
+mod tests {
+    use super::*;
+
+    fn change(old: u64, new: u64, flags: u32) -> Change {
+        Change { old, new, flags }
+    }
+
+    #[test]
+    fn a_first_key_is_taken_back() {
+        assert_eq!(change(0, 7, 0).undo(0), change(7, 0, 0));
+        assert_eq!(change(9, 7, IGNORE_KEY).undo(0), change(7, 0, 0));
+    }
+
+    #[test]
+    fn a_changed_key_is_changed_back() {
+        assert_eq!(change(5, 7, 0).undo(5), change(7, 5, 0));
+        // The head has never heard of the old one.
+        assert_eq!(change(5, 7, 0).undo(0), change(7, 5, 0));
+        assert_eq!(change(0, 7, IGNORE_KEY).undo(5), change(7, 5, 0));
+    }
+
+    #[test]
+    fn a_key_that_was_taken_back_is_registered_anew() {
+        assert_eq!(change(5, 0, 0).undo(5), change(0, 5, IGNORE_KEY));
+        assert_eq!(change(0, 0, IGNORE_KEY).undo(5), change(0, 5, IGNORE_KEY));
+    }
+}

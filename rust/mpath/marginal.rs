@@ -1,0 +1,497 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which path stands out among those of its disk, by its errors or by its slowness.
+//!
+//! A path that fails is not used; this is about those that do not quite fail. From time to time the
+//! paths are compared: one whose error rate is above that of the best one by more than a limit, or
+//! that needs more than a multiple of the time that the fastest one needs, is marked, and used after
+//! all others. When it has not misbehaved again for some time, it is forgiven; how it behaves is
+//! seen only when it is used, so to forgive is to try. One that misbehaves again soon is marked for
+//! longer.
+
+use super::path::PathState;
+use crate::abstractions::{
+    atomic::LoadOnce,
+    percpu::PerCpuCounter, //
+};
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+/// How many bios of a path, in each period, have their time taken before it is one in
+/// [`SAMPLE_MASK`] and one on each CPU.
+const SAMPLE_FIRST: u32 = 64;
+const SAMPLE_MASK: u32 = 63;
+
+/// So many bios, or times, say something about a path. With fewer the period goes on.
+const ENOUGH: u32 = 16;
+
+/// One error is none.
+const MIN_ERRORS: u32 = 2;
+
+/// Differences below this do not count, in nanoseconds.
+const MIN_DIFFERENCE: u64 = 100_000;
+
+/// A path that is marked again within the time that it was marked for is marked for twice as long;
+/// so many times over.
+const MAX_RELAPSES: u32 = 4;
+
+const NS_PER_SEC: u64 = 1_000_000_000;
+
+/// What is known of how one path behaves. Counting: any context.
+pub(crate) struct Vitals {
+    begun: PerCpuCounter,
+    errors: Atomic<u32>,
+    samples: Atomic<u32>,
+    /// The sum of the samples: nanoseconds.
+    time: Atomic<u64>,
+    // What follows is the judge's.
+    /// `begun` at the beginning of the period.
+    seen: Atomic<u32>,
+    /// When the mark ends, or ended: nanoseconds of the monotonic clock; 0 if there was none.
+    until: Atomic<u64>,
+    relapses: Atomic<u32>,
+}
+
+/// What a path did in one period.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Period {
+    /// Bios that were sent there.
+    pub(crate) bios: u32,
+    /// Those that came back with an error that may be the path's.
+    pub(crate) errors: u32,
+    /// Those of which the time was taken.
+    pub(crate) samples: u32,
+    /// The sum of these times: nanoseconds.
+    pub(crate) time: u64,
+}
+
+impl Period {
+    /// Errors in a thousand bios, if there were enough to tell.
+    fn error_rate(&self) -> Option<u64> {
+        (self.bios >= ENOUGH).then(|| u64::from(self.errors) * 1000 / u64::from(self.bios))
+    }
+
+    /// The mean time of a bio in nanoseconds, if there were enough to tell.
+    fn mean(&self) -> Option<u64> {
+        (self.samples >= ENOUGH).then(|| self.time / u64::from(self.samples))
+    }
+}
+
+/// What is too much.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    /// Errors in a thousand bios, more than the best path has; 0: errors do not count.
+    pub(crate) err_rate: u32,
+    /// Percent of the time that the fastest path needs; 0: time does not count.
+    pub(crate) latency_pct: u32,
+    /// For how many seconds a path is marked; 0: until somebody says otherwise.
+    pub(crate) recheck_gap: u32,
+}
+
+/// The best of each kind.
+struct Best {
+    error_rate: u64,
+    mean: Option<u64>,
+    unmarked: u32,
+}
+
+/// Why a path is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Errors of so many bios.
+    Errors(u32, u32),
+    /// So many nanoseconds for a bio, and so many on the fastest path.
+    Latency(u64, u64),
+}
+
+impl Rules {
+    /// For how long one is marked that has relapsed so often: nanoseconds.
+    fn gap(&self, relapses: u32) -> u64 {
+        let gap = u64::from(self.recheck_gap) * NS_PER_SEC;
+        gap.saturating_mul(1 << relapses)
+    }
+
+    /// Why a path that did that stands out beside the best ones, if it does.
+    fn verdict(&self, period: &Period, best: &Best) -> Option<Reason> {
+        if let (Some(rate), 1..) = (period.error_rate(), self.err_rate) {
+            let limit = best.error_rate.saturating_add(self.err_rate.into());
+            if period.errors >= MIN_ERRORS && rate > limit {
+                return Some(Reason::Errors(period.errors, period.bios));
+            }
+        }
+        if let (Some(mean), Some(fastest), 1..) = (period.mean(), best.mean, self.latency_pct) {
+            let limit = fastest.saturating_mul(self.latency_pct.into()) / 100;
+            if mean > limit && mean - fastest.min(mean) > MIN_DIFFERENCE {
+                return Some(Reason::Latency(mean, fastest));
+            }
+        }
+        None
+    }
+}
+
+/// What has become of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is used last from now on.
+    Marked(Reason),
+    /// It is as good as others again.
+    Forgiven,
+}
+
+/// A path that is judged.
+pub(crate) trait Judged {
+    /// Whether it is usable, and whether it is marked.
+    fn state(&self) -> &PathState;
+    /// How it behaves.
+    fn vitals(&self) -> &Vitals;
+}
+
+/// Compares the paths, once per period; by one judge at a time. `changed` hears what becomes of
+/// which. Returns whether to go on: there was I/O, or some path is marked. Does not sleep.
+pub(crate) fn judge<'a, J: Judged + 'a>(
+    paths: impl Iterator<Item = &'a J> + Clone,
+    rules: &Rules,
+    now: u64,
+    mut changed: impl FnMut(&J, Change),
+) -> bool {
+    let mut best = Best {
+        error_rate: u64::MAX,
+        mean: None,
+        unmarked: 0,
+    };
+    for path in paths.clone() {
+        let state = path.state();
+        if !state.is_usable() || state.is_marginal() {
+            continue;
+        }
+        let period = path.vitals().period();
+        let least = |one: Option<u64>, other| match (one, other) {
+            (Some(one), Some(other)) => Some(u64::min(one, other)),
+            _ => Option::or(one, other),
+        };
+        best.unmarked += 1;
+        // One that is not used is given the benefit of the doubt.
+        let rate = period.error_rate().unwrap_or(0);
+        best.error_rate = best.error_rate.min(rate);
+        best.mean = least(best.mean, period.mean());
+    }
+    let mut go_on = false;
+    for path in paths {
+        let (state, vitals) = (path.state(), path.vitals());
+        let period = vitals.period();
+        go_on |= period.bios != 0 || period.errors != 0;
+        let reason = rules.verdict(&period, &best);
+        if state.is_marginal() {
+            go_on = true;
+            if reason.is_some() {
+                vitals.sentence(rules, now);
+            } else if vitals.is_over(now) && state.forgive() {
+                best.unmarked += u32::from(state.is_usable());
+                changed(path, Change::Forgiven);
+            }
+        } else if let Some(reason) = reason {
+            // If all were marked, none would be used last.
+            if state.is_usable() && best.unmarked > 1 && state.mark_marginal() {
+                best.unmarked -= 1;
+                vitals.relapse(rules, now);
+                go_on = true;
+                changed(path, Change::Marked(reason));
+            }
+        }
+        // One that has failed for the moment is judged when it is back.
+        if period.bios >= ENOUGH && state.is_usable() {
+            vitals.restart(&period);
+        }
+    }
+    go_on
+}
+
+impl Vitals {
+    /// Those of a path that nothing is known of. `ENOMEM`. May sleep.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            begun: PerCpuCounter::new()?,
+            errors: Atomic::new(0),
+            samples: Atomic::new(0),
+            time: Atomic::new(0),
+            seen: Atomic::new(0),
+            until: Atomic::new(0),
+            relapses: Atomic::new(0),
+        })
+    }
+
+    /// A bio is sent there. Returns whether to take its time.
+    pub(crate) fn begin(&self) -> bool {
+        let number = self.begun.step();
+        number & SAMPLE_MASK == 0 || self.samples.load_once() < SAMPLE_FIRST
+    }
+
+    /// One of those whose time was taken has succeeded after so many nanoseconds.
+    pub(crate) fn sample(&self, time: u64) {
+        self.time.add(time, Relaxed);
+        self.samples.add(1, Relaxed);
+    }
+
+    /// One came back with an error that may be the path's.
+    pub(crate) fn error(&self) {
+        self.errors.add(1, Relaxed);
+    }
+
+    fn period(&self) -> Period {
+        Period {
+            bios: self
+                .begun
+                .wrapping_sum()
+                .wrapping_sub(self.seen.load(Relaxed)),
+            errors: self.errors.load(Relaxed),
+            samples: self.samples.load(Relaxed),
+            time: self.time.load(Relaxed),
+        }
+    }
+
+    /// Begins a new period behind this one.
+    fn restart(&self, period: &Period) {
+        self.seen.add(period.bios, Relaxed);
+        self.errors.add(period.errors.wrapping_neg(), Relaxed);
+        self.samples.add(period.samples.wrapping_neg(), Relaxed);
+        self.time.add(period.time.wrapping_neg(), Relaxed);
+    }
+
+    /// Nothing is known of it any more.
+    pub(crate) fn reset(&self) {
+        self.restart(&self.period());
+        self.until.store(0, Relaxed);
+        self.relapses.store(0, Relaxed);
+    }
+
+    /// Its mark lasts from now on.
+    fn sentence(&self, rules: &Rules, now: u64) {
+        let until = match rules.recheck_gap {
+            0 => u64::MAX,
+            _ => now.saturating_add(rules.gap(self.relapses.load(Relaxed))),
+        };
+        self.until.store(until, Relaxed);
+    }
+
+    /// It is marked now.
+    fn relapse(&self, rules: &Rules, now: u64) {
+        let until = self.until.load(Relaxed);
+        let relapses = self.relapses.load(Relaxed);
+        let soon = until != 0 && now < until.saturating_add(rules.gap(relapses));
+        let relapses = if soon {
+            (relapses + 1).min(MAX_RELAPSES)
+        } else {
+            0
+        };
+        self.relapses.store(relapses, Relaxed);
+        self.sentence(rules, now);
+    }
+
+    fn is_over(&self, now: u64) -> bool {
+        now >= self.until.load(Relaxed)
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_marginal)]
+mod tests {
+    use super::*;
+    use crate::mpath::path::{
+        AccessState,
+        FailReason, //
+    };
+
+    const MS: u64 = 1_000_000;
+    const SEC: u64 = NS_PER_SEC;
+    const RULES: Rules = Rules {
+        err_rate: 10,
+        latency_pct: 300,
+        recheck_gap: 60,
+    };
+
+    struct Path {
+        state: PathState,
+        vitals: Vitals,
+    }
+
+    impl Judged for Path {
+        fn state(&self) -> &PathState {
+            &self.state
+        }
+        fn vitals(&self) -> &Vitals {
+            &self.vitals
+        }
+    }
+
+    impl Path {
+        fn new() -> Result<Self> {
+            Ok(Self {
+                state: PathState::new(AccessState::Optimized),
+                vitals: Vitals::new()?,
+            })
+        }
+
+        /// So many bios of so many nanoseconds, and so many errors.
+        fn carries(&self, bios: u32, time: u64, errors: u32) {
+            for _ in 0..bios {
+                if self.vitals.begin() {
+                    self.vitals.sample(time);
+                }
+            }
+            for _ in 0..errors {
+                self.vitals.error();
+            }
+        }
+    }
+
+    /// The names of the states after the paths were judged, and whether to go on.
+    fn judged(paths: &[Path], rules: &Rules, now: u64) -> ([&'static str; 3], bool) {
+        let go_on = judge(paths.iter(), rules, now, |_, _| ());
+        (
+            core::array::from_fn(|index| paths[index].state.name()),
+            go_on,
+        )
+    }
+
+    const GOOD: [&str; 3] = ["optimized"; 3];
+    const FIRST: [&str; 3] = ["marginal", "optimized", "optimized"];
+
+    fn three() -> Result<[Path; 3]> {
+        Ok([Path::new()?, Path::new()?, Path::new()?])
+    }
+
+    #[test]
+    fn a_slow_path_is_marked() -> Result {
+        let paths = three()?;
+        paths[0].carries(100, 100 * MS, 0);
+        paths[1].carries(100, 30 * MS, 0);
+        paths[2].carries(100, 29 * MS, 0);
+        let once = judged(&paths, &RULES, SEC);
+        // With nothing to compare, and nothing to say.
+        let idle = judged(&paths, &RULES, 60 * SEC);
+        let over = judged(&paths, &RULES, 61 * SEC);
+        let quiet = judged(&paths, &RULES, 62 * SEC);
+        drop(paths);
+        assert_eq!(once, (FIRST, true));
+        assert_eq!(idle, (FIRST, true));
+        assert_eq!(over, (GOOD, true));
+        assert_eq!(quiet, (GOOD, false));
+        Ok(())
+    }
+
+    #[test]
+    fn small_differences_do_not_count() -> Result {
+        let paths = three()?;
+        paths[0].carries(100, 90_000, 0);
+        paths[1].carries(100, 1_000, 0);
+        paths[2].carries(100, 1_000, 0);
+        let fast = judged(&paths, &RULES, SEC);
+        paths[0].carries(100, 29 * MS, 0);
+        paths[1].carries(100, 10 * MS, 0);
+        let near = judged(&paths, &RULES, 2 * SEC);
+        // Not enough to tell.
+        paths[0].carries(10, 500 * MS, 0);
+        paths[1].carries(100, 10 * MS, 0);
+        let few = judged(&paths, &RULES, 3 * SEC);
+        paths[0].carries(10, 500 * MS, 0);
+        paths[1].carries(100, 10 * MS, 0);
+        let enough = judged(&paths, &RULES, 4 * SEC);
+        drop(paths);
+        assert_eq!(fast.0, GOOD);
+        assert_eq!(near.0, GOOD);
+        assert_eq!(few.0, GOOD);
+        assert_eq!(enough.0, FIRST);
+        Ok(())
+    }
+
+    #[test]
+    fn errors_that_all_have_are_nobodys() -> Result {
+        let paths = three()?;
+        for path in &paths {
+            path.carries(100, MS, 10);
+        }
+        let all = judged(&paths, &RULES, SEC);
+        paths[0].carries(100, MS, 10);
+        paths[1].carries(100, MS, 9);
+        paths[2].carries(100, MS, 0);
+        let two = judged(&paths, &RULES, 2 * SEC);
+        drop(paths);
+        assert_eq!(all.0, GOOD);
+        assert_eq!(two.0, ["marginal", "marginal", "optimized"]);
+        Ok(())
+    }
+
+    #[test]
+    fn one_error_is_none_and_the_last_path_is_not_marked() -> Result {
+        let paths = three()?;
+        paths[0].carries(20, MS, 1);
+        let one = judged(&paths, &RULES, SEC);
+        paths[1].state.fail(FailReason::Io);
+        paths[2].state.set_access(AccessState::Inaccessible);
+        paths[0].carries(100, MS, 50);
+        let last = judged(&paths, &RULES, 2 * SEC);
+        paths[1].state.reinstate();
+        paths[0].carries(100, MS, 50);
+        let other = judged(&paths, &RULES, 3 * SEC);
+        drop(paths);
+        assert_eq!(one.0, GOOD);
+        assert_eq!(last.0, ["optimized", "failed", "inaccessible"]);
+        assert_eq!(other.0, ["marginal", "optimized", "inaccessible"]);
+        Ok(())
+    }
+
+    #[test]
+    fn who_misbehaves_again_is_marked_for_longer() -> Result {
+        let paths = three()?;
+        let bad = |now| {
+            paths[0].carries(100, MS, 20);
+            paths[1].carries(100, MS, 0);
+            judged(&paths, &RULES, now).0 == FIRST
+        };
+        let calm = |now| judged(&paths, &RULES, now).0 == GOOD;
+        let mut right = true;
+        right &= bad(SEC);
+        // It is used, for want of others, and still bad: the time begins anew.
+        right &= bad(31 * SEC);
+        right &= !calm(90 * SEC);
+        right &= calm(91 * SEC);
+        right &= bad(92 * SEC);
+        right &= !calm((92 + 119) * SEC);
+        right &= calm((92 + 120) * SEC);
+        // It has behaved for as long as it had been marked.
+        right &= bad((92 + 120 + 121) * SEC);
+        right &= calm((92 + 120 + 121 + 60) * SEC);
+        drop(paths);
+        assert!(right);
+        Ok(())
+    }
+
+    #[test]
+    fn nought_is_off() -> Result {
+        let paths = three()?;
+        let rules = |err_rate, latency_pct| Rules {
+            err_rate,
+            latency_pct,
+            recheck_gap: 0,
+        };
+        let mut seen = KVec::new();
+        for rules in [rules(0, 0), rules(0, 300), rules(10, 0)] {
+            paths[0].carries(100, 50 * MS, 0);
+            paths[1].carries(100, MS, 50);
+            paths[2].carries(100, MS, 0);
+            seen.push(judged(&paths, &rules, SEC).0, GFP_KERNEL)?;
+        }
+        let forever = judged(&paths, &rules(10, 300), u64::MAX - 1).0;
+        let right = seen[0] == GOOD && seen[1] == FIRST;
+        let both = [seen[2], forever];
+        drop((paths, seen));
+        assert!(right);
+        assert_eq!(both, [["marginal", "marginal", "optimized"]; 2]);
+        Ok(())
+    }
+}
