@@ -44,15 +44,25 @@ is "$(cat $CLASS/auto_attach)" 1 "auto_attach is 1 by default"
 like "$(insmod "$RMPATH_KO" 2>&1)" 'File exists' "a second insmod is refused"
 check "it unloads after that" rmpath_unload
 
-for value in 0 1; do
+for value in 0 1 2; do
 	check "auto_attach=$value is accepted" rmpath_load auto_attach=$value
 	is "$(cat $CLASS/auto_attach)" $value "auto_attach reads $value"
 	check "it unloads with auto_attach=$value" rmpath_unload
 done
-for value in 2 -1 x '' 4294967296; do
+for value in 3 -1 x '' 4294967296; do
+	log_mark
 	like "$(rmpath_load "auto_attach=$value" 2>&1)" '(Invalid parameters|Invalid argument|Numerical result out of range)' \
 		"auto_attach='$value' is refused"
 	refuse "and the module is not there (auto_attach='$value')" loaded
+	[ "$value" != 3 ] || is "$(log_ours | grep -c 'auto_attach=3 is not known')" 1 "with one line that says so"
+done
+check "delayed_removal_secs=30 is accepted" rmpath_load delayed_removal_secs=30
+is "$(cat $CLASS/delayed_removal_secs)" 30 "delayed_removal_secs reads 30"
+is "$(stat -c %a $CLASS/delayed_removal_secs)" 644 "and can be written"
+check "it unloads with delayed_removal_secs=30" rmpath_unload
+for value in -1 x 4294967296; do
+	refuse "delayed_removal_secs='$value' is refused" rmpath_load "delayed_removal_secs=$value"
+	refuse "and the module is not there (delayed_removal_secs='$value')" loaded
 done
 is "$(leftovers)" "" "a refused load leaves nothing"
 

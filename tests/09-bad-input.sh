@@ -159,7 +159,8 @@ quiet_refusal() {
 }
 P=$(path_dir "$HEAD" nba)
 for f in "$(hattr "$HEAD" iopolicy)" "$(hattr "$HEAD" delete)" "$P/state" "$P/delete" \
-	"$(hattr "$HEAD" delayed_removal_secs)" "/sys/block/$HEAD/delayed_removal_secs"; do
+	"$(hattr "$HEAD" delayed_removal_secs)" "/sys/block/$HEAD/delayed_removal_secs" "$P/weight" \
+	"$(hattr "$HEAD" marginal_path_latency_pct)"; do
 	for text in '' ' ' nonsense '1 1' -1 "$(repeat 200 x)"; do
 		quiet_refusal EINVAL "$f" "echo $f $text"
 	done
@@ -170,7 +171,7 @@ for f in "$(hattr "$HEAD" iopolicy)" "$(hattr "$HEAD" delete)" "$P/state" "$P/de
 		quiet_refusal EINVAL "$f" "random $f 2$seed 7"
 	done
 done
-for policy in numa queue-depth service-time Round-Robin round-robi; do
+for policy in Numa queue-length service_time Round-Robin round-robi; do
 	quiet_refusal EINVAL "$(hattr "$HEAD" iopolicy)" "echo $(hattr "$HEAD" iopolicy) $policy"
 done
 is "$(attr "$(hattr "$HEAD" iopolicy)" round-robin)" OK "iopolicy takes what it has"
@@ -178,7 +179,7 @@ is "$(attr "$(hattr "$HEAD" iopolicy)" round-robin)" OK "iopolicy takes what it 
 for f in wwid state requeued; do
 	like "$(stat -c %a "$(hattr "$HEAD" $f)")" '^4[04][04]$' "$f can only be read"
 done
-for f in "$P/inflight" "$P/failures"; do like "$(stat -c %a "$f")" '^4[04][04]$' "${f##*/} can only be read"; done
+for f in "$P/inflight" "$P/failures" "$P/queue_depth" "$P/numa_nodes"; do like "$(stat -c %a "$f")" '^4[04][04]$' "${f##*/} can only be read"; done
 for f in "$P/delete" "$(hattr "$HEAD" delete)"; do is "$(stat -c %a "$f")" 200 "${f#/sys/block/} can only be written"; done
 
 # A blank more and no newline at the end are no errors.

@@ -175,10 +175,11 @@ inject_none() { echo removeall >"$(inject_file "$1")"; }
 
 # --- fio ---------------------------------------------------------------------------------------------------------------------
 
-# fio_verify FILE SECS [ARG...]: writes with checksums and reads them back for so long; any error ends it.
+# fio_verify FILE SECS [ARG...]: writes with checksums and reads them back for so long; any error ends it. (With a time
+# limit but without a backlog fio would only write.)
 fio_verify() {
 	fio --name=verify --filename="$1" --direct=1 --rw=randwrite --bs=4k --size=4m --offset_increment=4m \
-		--verify=crc32c --do_verify=1 --verify_fatal=1 --time_based --runtime="$2" --minimal \
+		--verify=crc32c --verify_backlog=32 --verify_fatal=1 --time_based --runtime="$2" --minimal \
 		--group_reporting "${@:3}"
 }
 

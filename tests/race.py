@@ -9,6 +9,7 @@ answers; the counts are printed. Exit status 1 when a thread does not come back.
     folder HEAD DISK        the same, removing it by its own folder
     states HEAD DISK        write each state
     secs HEAD VALUE...      write delayed_removal_secs, in both places
+    set HEAD FILE VALUE...  write an attribute of the head
     read                    read every attribute of every head and path
     open NODE               open, read a block, close
     head DISK DISK WWID     make a head of two paths and let it go in all ways
@@ -90,6 +91,9 @@ class Race:
     def job_secs(self, job, turn, head, *values):
         place = ("rmpath/", "")[turn % 2]
         self.attempt(job, put, BLOCK / head / (place + "delayed_removal_secs"), values[turn % len(values)])
+
+    def job_set(self, job, turn, head, file, *values):
+        self.attempt(job, put, BLOCK / head / "rmpath" / file, values[turn % len(values)])
 
     def job_read(self, job, _turn):
         for pattern in ("rmpath*/rmpath/*", "rmpath*/rmpath/path*/*", "rmpath*/slaves/*/size", "rmpath*/delayed*"):

@@ -10,14 +10,21 @@ the arguments, one each, or else line by line from standard input:
     random FILE SEED LEN     one write(2) of LEN bytes that SEED determines
     failnth N FILE TEXT...   as echo, while the task's Nth allocation from then on fails; says UNTOUCHED behind the
                              answer when it did not get that far
-    open DEV [ro] [excl] [buffered]   open DEV (O_DIRECT unless buffered) and keep it
+    open DEV [ro] [excl] [buffered] [nonblock]   open DEV (O_DIRECT unless buffered) and keep it
     read OFF LEN             read from the open device
     write OFF LEN SEED       write the bytes that SEED determines
     verify OFF LEN SEED      read, and say MISMATCH if they are not those
     zero OFF LEN             read, and say MISMATCH if they are not all zero
     fsync                    flush the open device
     nowait OFF LEN           read with RWF_NOWAIT
+    atomic OFF LEN SEED      write with RWF_ATOMIC
     close                    close it
+    ioctl NUMBER [HEX]       on the open device: its result, and the buffer after it
+    inquiry PAGE             vital product data, by SG_IO
+    pr WHAT ...              persistent reservations (see ioctls.py); generation
+    repeat SECS CMD...       a command over and over: which answers came, with their counts
+    listen, heard HEAD       uevents of a head
+    keep FILE, reread, let_go  a file that stays open
     opens DEV SECS           open and close DEV for so long; says which results came, with their counts
     dm WHAT MAP ...          create, load LEN TARGET PARAMS..., clear, suspend [noflush], resume, message WORD..., table,
                              status, remove
@@ -36,9 +43,13 @@ import sys
 import time
 
 import dmioctl
+import ioctls
 
 # Where a number has two names.
 NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP", errno.EAGAIN: "EAGAIN"}
+
+# include/uapi/linux/fs.h; Python has no name for it.
+RWF_ATOMIC = 0x40
 
 
 def pattern(seed, length):
@@ -46,7 +57,7 @@ def pattern(seed, length):
     return random.Random(int(seed)).randbytes(length)
 
 
-class Session:
+class Session(ioctls.Commands):
     """One open device and the commands on it."""
 
     def __init__(self):
@@ -97,6 +108,8 @@ class Session:
             flags |= os.O_EXCL
         if "buffered" not in options:
             flags |= os.O_DIRECT
+        if "nonblock" in options:
+            flags |= os.O_NONBLOCK
         if self.fd >= 0:
             self.do_close()
         self.fd = os.open(path, flags)
@@ -126,6 +139,12 @@ class Session:
         buf = mmap.mmap(-1, int(length))
         buf[:] = pattern(seed, int(length))
         done = os.pwritev(self.fd, [buf], int(off))
+        return "OK" if done == int(length) else f"SHORT {done}"
+
+    def do_atomic(self, off, length, seed):
+        buf = mmap.mmap(-1, int(length))
+        buf[:] = pattern(seed, int(length))
+        done = os.pwritev(self.fd, [buf], int(off), RWF_ATOMIC)
         return "OK" if done == int(length) else f"SHORT {done}"
 
     def do_fsync(self):

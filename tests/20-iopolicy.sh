@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# I/O policies: the attribute, what each shows per path, optimized paths before others under every one of them, and
+# changing them under I/O: nothing fails, and what was counted is counted out again.
+# Time limit: 1800 s
+. "$(dirname "$0")/lib.sh"
+
+rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"
+a=$(sdebug_disk 0) b=$(sdebug_disk 1)
+add_path "device=/dev/$a" && add_path "device=/dev/$b" || bail "no head can be made"
+HEAD=$(heads)
+settled_node "$HEAD" || bail "the head has no node"
+A=$(path_dir "$HEAD" "$a") B=$(path_dir "$HEAD" "$b")
+policy=$(hattr "$HEAD" iopolicy)
+# Below, with no usable path I/O is to fail, not to wait.
+echo 0 >"$(hattr "$HEAD" no_path_timeout_secs)"
+policies="numa queue-depth service-time historical-service-time round-robin"
+
+# The attribute.
+is "$(value "$policy")" round-robin "the policy is round-robin"
+for p in $policies; do
+	is "$(attr "$policy" "$p") $(value "$policy")" "OK $p" "it can be $p"
+done
+for bad in '' none round_robin ROUND-ROBIN queue-length 'numa x' numaa 0; do
+	is "$(attr "$policy" "$bad") $(value "$policy")" "EINVAL round-robin" "it cannot be '$bad'"
+done
+
+# some N: N reads, one after the other; says which results came. uses NAME WHAT: where ten reads go.
+ask sys "open /dev/$HEAD" >/dev/null
+some() {
+	local i cmds=()
+	for ((i = 0; i < $1; i++)); do cmds+=("read $((i * 4096)) 4096"); done
+	sysio_each "${cmds[@]}"
+	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
+}
+uses() {
+	local ra rb got
+	ra=$(stat_of "$a" 1) rb=$(stat_of "$b" 1)
+	got=$(some 10)
+	ra=$(($(stat_of "$a" 1) - ra)) rb=$(($(stat_of "$b" 1) - rb))
+	case $2 in
+	both) is "$got $((ra > 0)) $((rb > 0)) $((ra + rb))" "OK 1 1 10" "$1 ($ra and $rb)" ;;
+	any) is "$got $((ra + rb))" "OK 10" "$1 ($ra and $rb)" ;;
+	"$a") is "$got $ra $rb" "OK 10 0" "$1" ;;
+	"$b") is "$got $ra $rb" "OK 0 10" "$1" ;;
+	esac
+}
+both() { attr "$A/state" "$1" >/dev/null && attr "$B/state" "$2" >/dev/null; }
+for p in $policies; do
+	attr "$policy" "$p" >/dev/null
+	both non-optimized optimized
+	uses "$p: the optimized path is used" "$b"
+	both optimized inaccessible
+	uses "$p: and not one that is inaccessible" "$a"
+	both failed non-optimized
+	uses "$p: nor one that failed, if there is another" "$b"
+	both non-optimized optimized
+	uses "$p: when one is optimized again, it is used" "$b"
+	both non-optimized non-optimized
+	case $p in
+	numa) uses "$p: of equal ones the first" "$a" ;;
+	historical*) uses "$p: equal ones" any ;;
+	*) uses "$p: equal ones share" both ;;
+	esac
+	both failed failed
+	is "$(some 1)" EIO "$p: with none a read fails"
+	both optimized optimized
+	case $p in
+	numa) uses "$p: of equal ones the first" "$a" ;;
+	historical*) uses "$p: equal ones" any ;;
+	*) uses "$p: equal ones share" both ;;
+	esac
+done
+
+# What nvme shows per path.
+content() { cat "$1" && echo .; }
+is "$(content "$A/numa_nodes") $(content "$A/queue_depth")" ". ." "under round-robin nothing is shown"
+attr "$policy" numa >/dev/null
+is "$(value "$A/numa_nodes"),$(value "$B/numa_nodes")" "0," "numa: one path is used by the node"
+is "$(content "$A/queue_depth")" . "and no queue depth is shown"
+attr "$A/state" failed >/dev/null
+is "$(value "$A/numa_nodes"),$(value "$B/numa_nodes")" ",0" "when it fails, the other"
+uses "which has the I/O" "$b"
+attr "$A/state" optimized >/dev/null
+is "$(value "$A/numa_nodes"),$(value "$B/numa_nodes")" "0," "and it again when it is reinstated"
+uses "which has the I/O" "$a"
+check "a path leaves" remove_path "$a"
+uses "the other one has the I/O" "$b"
+check "it comes back" add_path "device=/dev/$a"
+A=$(path_dir "$HEAD" "$a")
+uses "the set has changed, and there is I/O" any
+
+# A bio that is on its way when the policy changes is counted out exactly if it was counted in.
+depths() { echo "$(value "$A/queue_depth") $(value "$B/queue_depth")"; }
+one_deep() { [ "$(depths)" = "0 1" ] || [ "$(depths)" = "1 0" ]; }
+on_its_way() { [ $(($(value "$A/inflight") + $(value "$B/inflight"))) = 1 ]; }
+delay() { echo "$1" >/sys/bus/pseudo/drivers/scsi_debug/delay; }
+server slow
+ask slow "open /dev/$HEAD ro" >/dev/null
+for first in queue-depth service-time historical-service-time; do
+	attr "$policy" $first >/dev/null
+	delay 1000
+	tell slow "read 65536 4096"
+	eventually 60 "$first: a read is on its way" on_its_way
+	attr "$policy" queue-depth >/dev/null
+	check "it is counted" one_deep
+	attr "$policy" round-robin >/dev/null
+	is "$(answer slow)" OK "it arrives under round-robin"
+	attr "$policy" queue-depth >/dev/null
+	is "$(depths)" "0 0" "and is counted no more"
+done
+for first in round-robin numa; do
+	attr "$policy" $first >/dev/null
+	tell slow "read 65536 4096"
+	eventually 60 "$first: a read is on its way" on_its_way
+	attr "$policy" queue-depth >/dev/null
+	is "$(depths)" "0 0" "it is not counted"
+	is "$(answer slow)" OK "it arrives"
+	is "$(depths)" "0 0" "and is not counted out"
+done
+delay 0
+server_stop slow
+
+# Under load.
+fio_verify "/dev/$HEAD" $((15 * PATIENCE)) --ioengine=libaio --iodepth=16 --numjobs=2 --iodepth_batch_complete_max=4 \
+	>"$TMP/fio" 2>&1 &
+fio=$!
+switches=0 wrong=
+while ! ended $fio; do
+	for p in $policies; do
+		[ "$(attr "$policy" "$p")" = OK ] || wrong=$p
+		switches=$((switches + 1))
+	done
+done
+wait $fio
+is "$?" 0 "data is verified while the policy changes ($switches times)" || diag "$(cat "$TMP/fio")"
+is "$wrong" "" "every change succeeded"
+check "there were many" test $switches -ge 20
+attr "$policy" queue-depth >/dev/null
+is "$(depths) $(value "$A/inflight") $(value "$B/inflight")" "0 0 0 0" "nothing is counted afterwards"
+is "$(value "$A/state") $(value "$B/state") $(value "$(hattr "$HEAD" failovers)")" "optimized optimized 0" \
+	"no path has failed"
+
+ask sys close >/dev/null
+done_testing

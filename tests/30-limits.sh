@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# The head's limits are those of its paths at every moment: discard, write zeroes and NOWAIT where all have them, a
+# write cache where any has one, sizes the smallest. They get wider again when a path leaves, follow what is changed
+# below, and leave alone what is set in queue/. A flush reaches the path that has a cache. A path with other limits
+# joins a head whose I/O waits for it.
+. "$(dirname "$0")/lib.sh"
+
+nullb nbfull 64 discard=1 cache_size=8 max_sectors=512 && nullb nbplain 64 max_sectors=256 &&
+	nullb nbfull2 64 discard=1 cache_size=8 max_sectors=512 || bail "null_blk cannot be set up"
+rmpath_load || bail "the module does not load"
+queue() { value "/sys/block/$1/queue/$2"; }
+# follows ATTR DISK: the head has what that disk has.
+follows() { [ "$(queue "$HEAD" "$1")" = "$(queue "$2" "$1")" ]; }
+join() { add_path "device=/dev/$1 wwid=limits"; }
+queue_is() { [ "$(queue "$HEAD" "$1")" = "$2" ]; }
+# rescanned ATTR VALUE: looks at the paths until the head has it.
+rescanned() { echo 1 >"$(hattr "$HEAD" rescan)"; queue_is "$1" "$2"; }
+
+# Where all have them, where any has them, and the smallest.
+check "a path without cache and discard makes a head" join nbplain
+HEAD=$(head_of limits)
+is "$(queue "$HEAD" write_cache)" "write through" "it has no write cache"
+is "$(queue "$HEAD" discard_max_bytes)" 0 "and no discard"
+is "$(queue "$HEAD" max_hw_sectors_kb)" 128 "its bios are as large as the path's"
+is "$(queue "$HEAD" nr_zones)" 0 "it has no zones"
+check "a path with both joins" join nbfull
+is "$(queue "$HEAD" write_cache)" "write back" "the head has a write cache"
+is "$(queue "$HEAD" discard_max_bytes)" 0 "but no discard"
+is "$(queue "$HEAD" discard_granularity)" 0 "and no granularity for it"
+is "$(queue "$HEAD" max_hw_sectors_kb)" 128 "the smaller size holds"
+refuse "a discard is refused" blkdiscard -o 0 -l 65536 "/dev/$HEAD"
+
+# Flushes go to the one that has the cache, whosever turn it is.
+before=$(stat_of nbfull 16)
+for n in 1 2 3 4; do
+	is "$(sysio "open /dev/$HEAD buffered" "write $((n * 8192)) 4096 $n" fsync)" OK "flush $n ends well"
+done
+is "$(($(stat_of nbfull 16) - before))" 4 "all four have reached the path with the cache"
+is "$(stat_of nbplain 16)" 0 "and none the one without"
+
+# A path leaves.
+before=$(stat_of nbfull 16)
+check "the path with the cache is taken away" remove_path nbfull
+is "$(($(stat_of nbfull 16) - before))" 1 "its cache is flushed for the last time"
+is "$(queue "$HEAD" write_cache)" "write through" "the head has none any more"
+check "it joins again" join nbfull
+check "and so does another one" join nbfull2
+check "the one without is taken away" remove_path nbplain
+is "$(queue "$HEAD" discard_max_bytes)" "$(queue nbfull discard_max_bytes)" "now all have discard, and so has the head"
+like "$(queue "$HEAD" discard_max_bytes)" '^[1-9]' "which is something"
+is "$(queue "$HEAD" max_hw_sectors_kb)" 256 "and its bios are larger"
+before=$(stat_of nbfull 12)$(stat_of nbfull2 12)
+check "a discard is taken" blkdiscard -o 1048576 -l 65536 "/dev/$HEAD"
+refuse "and reaches a path" test "$before" = "$(stat_of nbfull 12)$(stat_of nbfull2 12)"
+
+# What its user sets stays.
+echo 64 >"/sys/block/$HEAD/queue/max_sectors_kb"
+echo 65536 >"/sys/block/$HEAD/queue/discard_max_bytes"
+remove_path nbfull && join nbplain && remove_path nbplain && join nbfull
+is "$(queue "$HEAD" max_sectors_kb)" 64 "max_sectors_kb stays as it was set"
+is "$(queue "$HEAD" discard_max_bytes)" 65536 "and discard_max_bytes"
+
+# What is changed below.
+is "$(attr "$(hattr "$HEAD" rescan)" 2)" EINVAL "rescan takes nothing but 1"
+is "$(attr "$(hattr "$HEAD" rescan)" "")" EINVAL "not nothing either"
+echo "write through" >/sys/block/nbfull/queue/write_cache
+nap 1
+is "$(queue "$HEAD" write_cache)" "write back" "with one cache switched off the head has the other"
+before=$(stat_of nbfull2 16)
+wait_for 60 rescanned write_cache "write back"
+for n in 1 2; do is "$(sysio "open /dev/$HEAD buffered" "write 0 4096 $n" fsync)" OK "flush $n ends well"; done
+is "$(($(stat_of nbfull2 16) - before))" 2 "flushes go there"
+echo "write through" >/sys/block/nbfull2/queue/write_cache
+eventually 60 "with both switched off it has none" rescanned write_cache "write through"
+echo "write back" >/sys/block/nbfull2/queue/write_cache
+eventually 60 "nobody needs to ask for it" queue_is write_cache "write back"
+
+# NOWAIT: device-mapper's delay target does not have it.
+is "$(sysio "open /dev/$HEAD" "nowait 0 4096")" OK "a read that shall not wait is taken"
+dm_make rmt-wait "0 131072 delay /dev/nbplain 0 0" || bail "no slow path"
+wait=$(dm_node rmt-wait)
+check "a path that may wait joins" add_path "device=$wait wwid=limits"
+is "$(sysio "open /dev/$HEAD" "nowait 0 4096")" EOPNOTSUPP "such a read is refused"
+check "it is taken away" remove_path "${wait#/dev/}"
+is "$(sysio "open /dev/$HEAD" "nowait 0 4096")" OK "such a read is taken again"
+maps_remove
+
+# I/O waits for a path whose limits are others.
+echo 3000 >"$(hattr "$HEAD" delayed_removal_secs)"
+remove_path nbfull && remove_path nbfull2
+check "without a path the removal is pending" hstate_is "$HEAD" removal-pending
+is "$(queue "$HEAD" write_cache)" "write back" "with no path left the limits stay"
+server f
+is "$(ask f "open /dev/$HEAD")" OK "a file is open"
+tell f "write 0 4096 7"
+eventually 60 "a write waits" reads "$(hattr "$HEAD" requeued)" 1
+check "a path of other limits joins" within 60 join nbplain
+is "$(answer f 60)" OK "the write ends"
+is "$(queue "$HEAD" max_hw_sectors_kb)" 128 "the head has the limits of that path"
+is "$(queue "$HEAD" write_cache)" "write through" "all of them"
+tell f close
+server_stop f
+echo 0 >"$(hattr "$HEAD" delayed_removal_secs)"
+
+# Blocks.
+nullb nbbig1 64 blocksize=4096 && nullb nbbig2 64 blocksize=4096 || bail "null_blk cannot be set up"
+add_path "device=/dev/nbbig1 wwid=big" && add_path "device=/dev/nbbig2 wwid=big" || bail "no head"
+HEAD=$(head_of big)
+for a in logical_block_size physical_block_size minimum_io_size; do
+	check "$a is the paths'" follows "$a" nbbig1
+done
+is "$(sysio "open /dev/$HEAD" "read 512 512")" EINVAL "half a block cannot be read"
+
+done_testing
