@@ -408,7 +408,7 @@ impl Head {
         // The last thing that can fail: a key is not taken back from one path of a host alone.
         let registrations = this.registrations.lock();
         if let Some(open) = &member.open {
-            if let Err(failure) = this.enroll(&registrations, open.path.device()) {
+            if let Err(failure) = this.enroll(&registrations, &open.path) {
                 drop(this.ids.remove(member.id));
                 // The limits may be those of all with this one.
                 Self::refresh(this.as_arc_borrow());

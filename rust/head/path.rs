@@ -82,6 +82,9 @@ pub(super) struct PathHandle {
     pub(super) vitals: Vitals,
     /// What became of bios that failed here.
     pub(super) counters: PathCounters,
+    /// A reservation key that could not be taken back from it because it did not answer, and has to
+    /// be before it is used again; 0 is none. Changed under [`Head::registrations`].
+    pub(super) stale_key: Atomic<u64>,
     /// A leaf.
     #[pin]
     pub(super) probing: SpinLockIrq<Probing>,
@@ -112,6 +115,7 @@ impl PathHandle {
                 load: Load::new(),
                 vitals,
                 counters: PathCounters::new(),
+                stale_key: Atomic::new(0),
                 probing <- new_spinlock_irq!(Probing::new(), "rmpath_probing"),
                 inflight,
                 head: SetOnce::new(),

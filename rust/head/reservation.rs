@@ -235,7 +235,7 @@ impl Head {
     }
 
     /// Registers on every path, or on none. A path that cannot be reached is failed, and gets the
-    /// key when it returns; but one has to do it. `None` if there is no path.
+    /// key, or loses it, before it is used again; but one has to do it. `None` if there is no path.
     fn register(
         &self,
         registrations: &Registrations<'_>,
@@ -243,6 +243,7 @@ impl Head {
     ) -> Result<(), Option<Failure>> {
         let key = self.pr_key.load(Relaxed);
         let mut done = self.room_for_all().map_err(Failure::from)?;
+        let mut owing = self.room_for_all().map_err(Failure::from)?;
         let mut unreached = None;
         let refused = self.on_all(registrations, |path| {
             let result = match done.is_empty() {
@@ -251,17 +252,17 @@ impl Head {
             };
             match result {
                 Ok(()) => remember(&mut done, path)?,
-                Err(failure) if failure.is_path_failure() => unreached = Some(failure),
+                Err(failure) if failure.is_path_failure() => {
+                    remember(&mut owing, path)?;
+                    unreached = Some(failure);
+                }
                 Err(failure) => return Err(failure),
             }
             Ok(())
         });
         if refused.is_ok() && !done.is_empty() {
             self.pr_key.store(change.new, Relaxed);
-            if unreached.is_some() {
-                self.enroll_all(registrations)?;
-            }
-            return Ok(());
+            return Ok(self.settle_debts(registrations, change.before(key), &owing)?);
         }
         let undo = change.undo(key);
         self.on_all(registrations, |path| {
@@ -273,6 +274,29 @@ impl Head {
         })?;
         refused?;
         Err(unreached)
+    }
+
+    /// A key was registered in place of `old`, but not on the paths in `owing`, which were not reached:
+    /// they are to do so before they are used.
+    fn settle_debts(
+        &self,
+        registrations: &Registrations<'_>,
+        old: u64,
+        owing: &[Arc<PathHandle>],
+    ) -> Result<(), Failure> {
+        if owing.is_empty() {
+            return Ok(());
+        }
+        if self.pr_key.load(Relaxed) != 0 {
+            return self.enroll_all(registrations);
+        }
+        self.on_all(registrations, |path| {
+            if owing.iter().any(|handle| Arc::ptr_eq(handle, path.handle())) {
+                path.handle().stale_key.store(old, Relaxed);
+                self.path_failed(path, BlkStatus::TRANSPORT);
+            }
+            Ok(())
+        })
     }
 
     /// Releases by every path: only the one that holds the reservation can, and by the others it
@@ -302,7 +326,7 @@ impl Head {
     /// Registers the key on all paths anew; those where that fails are failed.
     fn enroll_all(&self, registrations: &Registrations<'_>) -> Result<(), Failure> {
         self.on_all(registrations, |path| {
-            if let Err(failure) = self.enroll(registrations, path.device()) {
+            if let Err(failure) = self.enroll(registrations, path) {
                 pr_warn!(
                     "rmpath{}: path {} does not take the reservation key: {:?}\n",
                     self.id,
@@ -315,26 +339,40 @@ impl Head {
         })
     }
 
-    /// Registers the head's key, if it has one, on a device that is to carry I/O from now on.
-    pub(super) fn enroll(&self, _: &Registrations<'_>, device: &Bdev) -> Result<(), Failure> {
-        let key = self.pr_key.load(Relaxed);
-        if key == 0 {
-            return Ok(());
-        }
-        if !is_registered(device, key)? {
+    /// Registers the head's key, if it has one, on a path that is to carry I/O from now on; if it has
+    /// none, takes back the one that the path still has.
+    pub(super) fn enroll(&self, _: &Registrations<'_>, path: &HeadPath) -> Result<(), Failure> {
+        let device = path.device();
+        let mut key = self.pr_key.load(Relaxed);
+        if key != 0 && !is_registered(device, key)? {
             pr_warn!(
                 "rmpath{}: its reservation key has been taken away by somebody else\n",
                 self.id
             );
             self.pr_key.store(0, Relaxed);
-            return Ok(());
+            key = 0;
         }
-        Change {
-            old: 0,
-            new: key,
-            flags: IGNORE_KEY,
+        let stale = path.handle().stale_key.load(Relaxed);
+        let change = match (key, stale) {
+            (0, 0) => return Ok(()),
+            (0, old) => Change {
+                old,
+                new: 0,
+                flags: 0,
+            },
+            (new, _) => Change {
+                old: 0,
+                new,
+                flags: IGNORE_KEY,
+            },
+        };
+        match change.apply(device) {
+            // It has gone another way.
+            Err(Failure::CONFLICT) if key == 0 => (),
+            result => result?,
         }
-        .apply(device)
+        path.handle().stale_key.store(0, Relaxed);
+        Ok(())
     }
 }
 
@@ -352,7 +390,7 @@ impl Head {
         if !state.wants_probe() {
             return Ok(false);
         }
-        self.enroll(&registrations, path.device())
+        self.enroll(&registrations, path)
             .map_err(|failure| {
                 pr_warn!(
                     "rmpath{}: path {} does not take the reservation key: {:?}\n",
@@ -383,7 +421,7 @@ impl PathHandle {
         let path = path.ok_or(ENODEV)?;
         let _no_io = NoIo::enter();
         let registrations = head.registrations.lock();
-        head.enroll(&registrations, path.device())
+        head.enroll(&registrations, &path)
             .map_err(Failure::to_error)?;
         this.state.reinstate();
         Ok(())
