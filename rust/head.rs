@@ -226,7 +226,8 @@ struct PathSet {
     turns: Turns<ArcPath>,
     /// Which is nearest to whom.
     near: Numa,
-    /// Not 0 if some have a write cache and some have none.
+    /// Not 0 if it is not all the same to which path a flush goes: some have a write cache and some
+    /// have none, or the cache of a path that is leaving has still to be emptied.
     mixed_caches: Atomic<u32>,
 }
 
@@ -258,6 +259,8 @@ pub(crate) struct Head {
     probe_secs: Atomic<u32>,
     /// `retry_delay_ms`: milliseconds.
     retry_delay: Atomic<u32>,
+    /// Paths with a write cache that are leaving and have not emptied it yet.
+    leaving_caches: Atomic<u32>,
     #[pin]
     parked: ParkingLot<BioClone<HeadIo>>,
     #[pin]
@@ -352,6 +355,7 @@ impl Head {
                 fail_threshold: Atomic::new(io::DEFAULT_FAIL_THRESHOLD),
                 probe_secs: Atomic::new(probe::DEFAULT_SECS),
                 retry_delay: Atomic::new(0),
+                leaving_caches: Atomic::new(0),
                 parked <- ParkingLot::new(),
                 delayed <- DelayLot::new(),
                 bios <- BioSet::new(bios),

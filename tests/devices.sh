@@ -35,8 +35,6 @@ NGUID2=20000000-0000-4000-8000-00000000000b
 
 eui() { echo "eui.${1//-/}"; }
 
-eui() { echo "eui.${1//-/}"; }
-
 # nvmet_up: a subsystem that the loop ports 1 and 2 lead to. Path disks need nvme_core's own multipathing off; its time
 # limit is for tests that keep I/O in flight.
 nvmet_up() {

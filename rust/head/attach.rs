@@ -294,7 +294,7 @@ impl Head {
         handle.set_head(this);
         let set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
-        set.note_caches();
+        set.note_caches(0);
         let limits = set.limits();
         let disk = NewDisk::new(limits.clone()).map_err(failed("disk"))?;
 
@@ -399,7 +399,7 @@ impl Head {
         let mut set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
         let member = this.member(path, &disk, folder.as_parent())?;
-        set.note_caches();
+        set.note_caches(this.leaving_caches.load(Relaxed));
         if let Err(error) = Self::prepare_limits(this.as_arc_borrow(), &disk, &set) {
             drop(this.ids.remove(member.id));
             return Err(Refusal::Failed(error, "queue limits"));

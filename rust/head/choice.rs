@@ -41,6 +41,7 @@ use crate::{
             queue_depth,
             round_robin::RoundRobin,
             service_time,
+            HasState,
             Policy, //
         },
     },
@@ -49,6 +50,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
             Relaxed, //
         },
@@ -144,6 +146,10 @@ impl Counted {
     }
 }
 
+/// The write cache that a flush is about is that of a path that is leaving: it is to wait until that
+/// has emptied it.
+pub(super) struct CacheLeaves;
+
 impl Head {
     /// A path for a clone, if one is usable. In the read section of `set`.
     #[inline]
@@ -188,22 +194,32 @@ impl Head {
     }
 
     /// A path for a bio that flushes: one with a write cache, for those without would say that all
-    /// is done. If there is none, one without; then there is nothing that could be flushed.
+    /// is done. If there is none, one without, for then there is nothing that could be flushed;
+    /// unless a path with a cache is leaving: [`CacheLeaves`].
     #[cold]
     pub(super) fn choose_for_flush<'a>(
         &self,
         set: &'a PathSet,
         clone: &BioClone<HeadIo>,
-    ) -> Option<&'a ArcPath> {
+    ) -> Result<Option<&'a ArcPath>, CacheLeaves> {
         let avoid = clone.avoid;
         let cached = |path: &ArcPath| path.device().has_write_cache();
         let best = |path: &ArcPath| cached(path) && Arc::as_ptr(path.handle()).addr() != avoid;
         let (rr, turns) = (&self.choice.rr, set.turns.list());
         let path = rr.select_if(turns, best);
         if path.is_some_and(cached) {
-            return path;
+            return Ok(path);
         }
-        rr.select_if(turns, cached)
+        let path = rr.select_if(turns, cached);
+        if path.is_some_and(cached) {
+            return Ok(path);
+        }
+        let is_to_leave = |path: &ArcPath| path.state().is_dead() && path.has_cache_to_empty();
+        // Acquire: who sees that the cache is empty must not say so earlier.
+        if self.leaving_caches.load(Acquire) != 0 || set.paths.iter().any(is_to_leave) {
+            return Err(CacheLeaves);
+        }
+        Ok(path)
     }
 
     /// Counts in a clone that is about to be sent, in a mode that is not plain.

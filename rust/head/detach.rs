@@ -23,6 +23,7 @@ use crate::abstractions::{
 use kernel::{
     prelude::*,
     sync::{
+        atomic::Relaxed,
         Arc,
         ArcBorrow, //
     },
@@ -30,8 +31,9 @@ use kernel::{
 };
 
 impl Head {
-    /// Takes a path out of the path set, if it is in there. It stays a member.
-    fn withdraw(this: ArcBorrow<'_, Self>, handle: &Arc<PathHandle>) -> Option<OpenMember> {
+    /// Takes a path out of the path set, if it is in there. It stays a member. Also returns whether it
+    /// has a write cache that is to be emptied ([`Head::flush_leaving`]).
+    fn withdraw(this: ArcBorrow<'_, Self>, handle: &Arc<PathHandle>) -> Option<(OpenMember, bool)> {
         let setup = this.setup.lock();
         let mut set = this.empty_set_for_sure();
 
@@ -51,7 +53,9 @@ impl Head {
         };
         inner.fill(&mut set);
         let planned = set.plan();
-        set.note_caches();
+        // Who does not see the path in the new set sees this there.
+        let cached = this.note_leaving(&open.path);
+        set.note_caches(this.leaving_caches.load(Relaxed));
         let old = this.paths.replace(set);
         drop(inner);
         drop(superseded);
@@ -70,7 +74,7 @@ impl Head {
             pr_info!("rmpath{}: the last path is gone\n", this.id);
         }
         Self::notify(this);
-        Some(open)
+        Some((open, cached))
     }
 
     /// Takes all paths out of the path set, for a head that is abandoned. Under `setup`.
@@ -116,21 +120,23 @@ impl WorkItem<CLOSE> for PathHandle {
         let Some(head) = handle.head().map(Arc::as_arc_borrow) else {
             return;
         };
-        let Some(OpenMember {
+        let Some((open, cached)) = Head::withdraw(head, handle) else {
+            return;
+        };
+        let OpenMember {
             listing,
             folder,
             path,
-        }) = Head::withdraw(head, handle)
-        else {
-            return;
-        };
+        } = open;
         // From here on it is not found by its device: who takes it away need not wait for this.
         drop(listing);
         // Waits for the I/O that is under way; it comes back through `end_io`, and goes elsewhere
         // if it failed.
         path.shut();
         handle.stop_probing();
-        head.flush_leaving(&path);
+        if cached {
+            head.flush_leaving(&path);
+        }
         pr_info!("rmpath{}: path {} leaves\n", head.id, path.device().name());
         drop(folder);
         let dev = path.device().dev();

@@ -8,7 +8,10 @@
 //! did not see the news can be parked after that.
 
 use super::{
-    choice::Counted,
+    choice::{
+        CacheLeaves,
+        Counted, //
+    },
     path::HeadPath,
     Head,
     PathSet,
@@ -63,7 +66,8 @@ const MAX_SOFT_RETRIES: u8 = 3;
 
 const NSEC_PER_MSEC: u64 = 1_000_000;
 
-/// How long a bio waits that met a shortage, or an error for which its path is probed first.
+/// How long a bio waits that met a shortage, an error for which its path is probed first, or a write
+/// cache that is being emptied.
 const SHORTAGE_DELAY: Msecs = 100;
 
 /// The longest `retry_delay_ms`: device-mapper's bound for its `pg_init_delay_msecs`.
@@ -127,6 +131,8 @@ impl CloneOps for HeadIo {
 enum Route {
     Path(BioClone<HeadIo>, LiveRef<HeadPath>, Flags),
     End(BioClone<HeadIo>, BlkStatus),
+    /// Nowhere, for a while.
+    Later(BioClone<HeadIo>),
     Parked,
 }
 
@@ -194,8 +200,7 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         head.parked.park(clone);
         Head::kick(head.as_arc_borrow());
     } else {
-        clone.start = now_ns() + u64::from(delay) * NSEC_PER_MSEC;
-        Head::hold(head.as_arc_borrow(), clone);
+        Head::hold_for(head.as_arc_borrow(), clone, delay);
     }
 }
 
@@ -224,7 +229,10 @@ impl Head {
         let route = this.paths.read(move |set| {
             let path = match set.mixed_caches.load_once() != 0 && clone.flushes() {
                 false => this.choose(mode, set, &clone),
-                true => this.choose_for_flush(set, &clone),
+                true => match this.choose_for_flush(set, &clone) {
+                    Ok(path) => path,
+                    Err(CacheLeaves) => return Route::Later(clone),
+                },
             };
             match path.and_then(|path| path.try_get()) {
                 Some(path) => {
@@ -243,6 +251,8 @@ impl Head {
                 clone.submit(path, flags);
             }
             Route::End(clone, status) => clone.finish(status),
+            Route::Later(clone) if clone.is_nowait() => clone.finish(BlkStatus::AGAIN),
+            Route::Later(clone) => Self::hold_for(this, clone, SHORTAGE_DELAY),
             Route::Parked => (),
         }
     }
@@ -276,8 +286,10 @@ impl Head {
         })
     }
 
-    /// Keeps a clone until it is due. Any context.
-    fn hold(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
+    /// Keeps a clone for so many milliseconds. Any context.
+    #[cold]
+    fn hold_for(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>, delay: Msecs) {
+        clone.start = now_ns() + u64::from(delay) * NSEC_PER_MSEC;
         // Not the last reference: the caller has one.
         drop(
             this.delayed

@@ -39,7 +39,10 @@ use crate::abstractions::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Relaxed,
+        atomic::{
+            Relaxed,
+            Release, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -75,6 +78,14 @@ impl Seen {
     }
 }
 
+impl HeadPath {
+    /// Whether it has a write cache, and the way there is not known to be broken.
+    pub(super) fn has_cache_to_empty(&self) -> bool {
+        let device = self.device();
+        device.has_write_cache() && device.is_live() && !self.handle().state.is_failed()
+    }
+}
+
 impl PathSet {
     /// The limits of a disk that uses these paths.
     pub(super) fn limits(&self) -> Limits {
@@ -85,12 +96,13 @@ impl PathSet {
         limits
     }
 
-    /// Notes whether some of the paths have a write cache and others have none. Any context.
-    pub(super) fn note_caches(&self) {
+    /// Notes whether some of the paths have a write cache and others have none, or one that leaves
+    /// has one (`leaving`). Any context.
+    pub(super) fn note_caches(&self, leaving: u32) {
         let cached = |path: &&ArcPath| path.device().has_write_cache();
         let count = self.paths.iter().filter(cached).count();
         let mixed = count != 0 && count != self.paths.len();
-        self.mixed_caches.store(mixed.into(), Relaxed);
+        self.mixed_caches.store(u32::from(mixed) | leaving, Relaxed);
     }
 
     /// Whether a flush by some path of these empties a cache.
@@ -199,7 +211,7 @@ impl Head {
 
         // With no path left the head stays as the last one had it: that is what may return.
         let limits = this.paths.read(|set| {
-            set.note_caches();
+            set.note_caches(this.leaving_caches.load(Relaxed));
             (!set.paths.is_empty()).then(|| set.limits())
         });
         if let Some(mut limits) = limits {
@@ -236,24 +248,34 @@ impl Head {
         }
     }
 
-    /// A path has been shut and is about to be closed: if no other path leads to its write cache,
-    /// empties that, since a flush of the head will not. One that has failed is not asked. May sleep,
-    /// for as long as the device does.
+    /// A path is about to leave the path set: whether it has a write cache that should be emptied
+    /// then. One that has failed is not asked. If so, flushes that no other path with a cache takes
+    /// wait from the next path set on, until [`Head::flush_leaving`] is done. Under `setup`.
+    pub(super) fn note_leaving(&self, path: &HeadPath) -> bool {
+        let cached = path.has_cache_to_empty();
+        if cached {
+            self.leaving_caches.fetch_add(1, Relaxed);
+        }
+        cached
+    }
+
+    /// A path has been shut and is about to be closed, of which [`Head::note_leaving`] was true: if no
+    /// other path leads to its write cache, empties that, since a flush of the head will not. May
+    /// sleep, for as long as the device does.
     pub(super) fn flush_leaving(&self, path: &HeadPath) {
         let device = path.device();
-        if !device.has_write_cache() || !device.is_live() || path.handle().state.is_failed() {
-            return;
-        }
         let needed = self
             .paths
             .read(|set| !set.paths.is_empty() && !set.has_cache());
-        if needed && device.flush().is_err() {
+        if needed && device.is_live() && device.flush().is_err() {
             pr_warn!(
                 "rmpath{}: the write cache of {} could not be flushed\n",
                 self.id,
                 device.name()
             );
         }
+        // Whoever waits for this comes again by himself.
+        self.leaving_caches.fetch_sub(1, Release);
     }
 
     /// Looks at the paths so many jiffies from now, and from then on again and again, unless the

@@ -101,7 +101,7 @@ impl WorkItem<PLAN> for Head {
         }
         inner.fill(&mut set);
         let planned = set.plan();
-        set.note_caches();
+        set.note_caches(head.leaving_caches.load(Relaxed));
         let old = head.paths.replace(set);
         drop(inner);
         // A grace period. Under `setup`, or the set would still have a path that is to be closed.
