@@ -9,11 +9,12 @@
 //! dropped ends with an error.
 //!
 //! [`clone`] makes clones that own their original; [`list`] keeps bios in lists without
-//! allocating; [`read`] asks a device whether it answers.
+//! allocating; [`poll`] finds the clone of a polled bio; [`read`] asks a device whether it answers.
 
 pub(crate) mod cache;
 pub(crate) mod clone;
 pub(crate) mod list;
+pub(crate) mod poll;
 pub(crate) mod read;
 pub(crate) mod status;
 mod trace;

@@ -21,7 +21,7 @@
 
 mod change;
 pub(crate) mod ioctl;
-mod limits;
+pub(super) mod limits;
 pub(crate) mod pr;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(super) mod suite;
@@ -31,7 +31,10 @@ pub(crate) use limits::Limits;
 
 use crate::{
     abstractions::{
-        bio::Bio,
+        bio::{
+            poll::Poll,
+            Bio, //
+        },
         block_device::{
             IdKind,
             KIND_OWN, //
@@ -85,6 +88,13 @@ pub(crate) trait Operations: Send + Sync + Sized + 'static {
 
     /// A bio has been submitted. May sleep, unless the bio is `REQ_NOWAIT`.
     fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio);
+
+    /// A polled bio is asked for. Whatever it returns above 0 means that something was found.
+    /// Context: does not sleep.
+    fn poll_bio(poll: Poll<'_>) -> c_int {
+        let _ = poll;
+        build_error!(kernel::error::VTABLE_DEFAULT_ERROR)
+    }
 
     /// The disk is opened; an error refuses it. Context: `open_mutex` is held.
     fn open(this: &Self) -> Result;
@@ -381,7 +391,11 @@ struct Table<T>(PhantomData<T>);
 impl<T: Operations> Table<T> {
     const TABLE: bindings::block_device_operations = bindings::block_device_operations {
         submit_bio: Some(Self::submit_bio),
-        poll_bio: None,
+        poll_bio: if T::HAS_POLL_BIO {
+            Some(Self::poll_bio)
+        } else {
+            None
+        },
         open: Some(Self::open),
         release: None,
         ioctl: if T::HAS_IOCTL {
@@ -445,6 +459,21 @@ impl<T: Operations> Table<T> {
         let bio = unsafe { NonNull::new_unchecked(bio) };
         // SAFETY: The block layer gives the bio to us to end.
         T::submit_bio(data, unsafe { Bio::from_raw(bio) });
+    }
+
+    /// # Safety
+    ///
+    /// As the block layer calls it.
+    unsafe extern "C" fn poll_bio(
+        bio: *mut bindings::bio,
+        iob: *mut bindings::io_comp_batch,
+        flags: c_uint,
+    ) -> c_int {
+        // SAFETY: The bio is not null.
+        let bio = unsafe { NonNull::new_unchecked(bio) };
+        // SAFETY: The caller sees to it, by RCU or because the bio is its own, that the memory
+        // stays one of bios; and `iob` is its own.
+        T::poll_bio(unsafe { Poll::new(bio, iob, flags) })
     }
 
     /// # Safety

@@ -50,6 +50,8 @@ static const u8 RMPATH_BLK_STS_INVAL = (__force u8)BLK_STS_INVAL;
 static const u32 RMPATH_REQ_OP_READ = (__force u32)REQ_OP_READ;
 static const u32 RMPATH_REQ_NOWAIT = (__force u32)REQ_NOWAIT;
 static const u32 RMPATH_REQ_PREFLUSH = (__force u32)REQ_PREFLUSH;
+static const u32 RMPATH_REQ_POLLED = (__force u32)REQ_POLLED;
+static const u32 RMPATH_REQ_INTEGRITY = (__force u32)REQ_INTEGRITY;
 static const u32 RMPATH_REQ_DRV = (__force u32)REQ_DRV;
 static const u32 RMPATH_REQ_ALLOC_CACHE = (__force u32)REQ_ALLOC_CACHE;
 static const u32 RMPATH_REQ_FAILFAST_TRANSPORT = (__force u32)REQ_FAILFAST_TRANSPORT;
@@ -58,7 +60,6 @@ static const gfp_t RMPATH_GFP_NOIO = GFP_NOIO;
 static const gfp_t RMPATH_GFP_TRY = GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_NORETRY;
 bool rmpath_bio_io_stat(struct bio *bio);
 bool rmpath_bio_is_write(struct bio *bio);
-bool rmpath_bdev_can_poll(struct block_device *bdev);
 void rmpath_bio_account_flush(struct bio *bio, unsigned long nsecs);
 void rmpath_bio_clone_blkg_association(struct bio *dst, struct bio *src);
 #ifdef CONFIG_TRACEPOINTS
@@ -88,7 +89,6 @@ void rmpath_debugfs_remove(struct dentry *dentry);
 
 /* device_mapper.c */
 static const u8 RMPATH_BLK_STS_DM_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
-static const u32 RMPATH_REQ_POLLED = (__force u32)REQ_POLLED;
 static const u32 RMPATH_DM_IOCTL = DM_IOCTL;
 #ifdef CONFIG_DM_UEVENT
 /* drivers/md/dm-uevent.h, which modules outside the tree do not see. */
@@ -99,6 +99,7 @@ struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip);
 
 /* gendisk.c */
 static const blk_features_t RMPATH_BLK_FEAT_NOWAIT = BLK_FEAT_NOWAIT;
+static const blk_features_t RMPATH_BLK_FEAT_POLL = BLK_FEAT_POLL;
 static const blk_features_t RMPATH_BLK_FEAT_IO_STAT = BLK_FEAT_IO_STAT;
 static const blk_features_t RMPATH_BLK_FEAT_ATOMIC_WRITES = BLK_FEAT_ATOMIC_WRITES;
 static const blk_features_t RMPATH_BLK_FEAT_WRITE_CACHE = BLK_FEAT_WRITE_CACHE;

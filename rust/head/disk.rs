@@ -10,7 +10,10 @@ use super::{
     SCAN, //
 };
 use crate::abstractions::{
-    bio::Bio,
+    bio::{
+        poll::Poll,
+        Bio, //
+    },
     block_device::IdKind,
     device_attr::AttributeGroups,
     gendisk::{
@@ -42,6 +45,10 @@ impl Operations for Head {
     #[inline]
     fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio) {
         Self::submit(this, bio);
+    }
+
+    fn poll_bio(poll: Poll<'_>) -> c_int {
+        poll.run()
     }
 
     fn open(this: &Self) -> Result {

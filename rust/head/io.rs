@@ -147,6 +147,12 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         verdict = Verdict::FailPath;
     }
     clone.status = status;
+    if status == BlkStatus::NOTSUPP && clone.stop_polling() {
+        // It has stopped to poll since the clone was sent there: not so again.
+        let head = head.as_arc_borrow();
+        head.parked.park(clone);
+        return Head::kick(head);
+    }
     clone.avoid = Arc::as_ptr(handle).addr();
     // How long it waits, and whether that it is sent again speaks for another path.
     let (mut delay, mut elsewhere) = (0, true);

@@ -182,6 +182,7 @@ impl Head {
             // What a path that is being closed has written may still be in its cache.
             limits.keep_demands(&old);
         }
+        limits.keep_polling(&old);
         drop(inner);
         if limits.is_same(&old) {
             return Ok(());

@@ -32,6 +32,7 @@
 use super::{
     cache::BioCache,
     list::Listed,
+    poll,
     status::BlkStatus,
     trace,
     Bio, //
@@ -39,6 +40,7 @@ use super::{
 use crate::{
     abstractions::{
         block_device::Bdev,
+        gendisk::limits::same_profile,
         percpu_ref::PercpuRef, //
     },
     bindings,
@@ -291,6 +293,18 @@ impl<P: CloneOps> Clone<P> {
         unsafe { bindings::rmpath_bio_is_write(orig.as_ptr()) }
     }
 
+    /// Whether the submitter polls for it (`REQ_POLLED`), which it need not be told any more: from now
+    /// on clones of the original are sent without the flag.
+    pub(crate) fn stop_polling(&mut self) -> bool {
+        // SAFETY: By the type invariants the frame is valid.
+        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        let opf = unsafe { &mut (*orig.as_ptr()).bi_opf };
+        let polled = *opf & bindings::RMPATH_REQ_POLLED != 0;
+        *opf &= !bindings::RMPATH_REQ_POLLED;
+        polled
+    }
+
     /// Submits the clone to `target`, which has to be a whole disk. It comes back through
     /// [`CloneOps::end_io`], perhaps before this returns.
     ///
@@ -323,6 +337,14 @@ impl<P: CloneOps> Clone<P> {
         }
         // SAFETY: Both are valid and ours, and the clone has its device.
         unsafe { bindings::rmpath_bio_clone_blkg_association(bio, orig) };
+        // SAFETY: The bio is valid and ours.
+        let opf = unsafe { (*bio).bi_opf };
+        // SAFETY: Both are ours, the original came to our disk, and the clone is complete.
+        if opf & UNUSUAL != 0 && !unsafe { prepare((*frame).orig, this.0) } {
+            // SAFETY: As at the end of this function.
+            unsafe { bindings::bio_endio(bio) };
+            return;
+        }
         // SAFETY: Both are valid and ours, and the clone has its device and its sector.
         unsafe { trace::bio_remap(bio, orig) };
         // SAFETY: The bio is complete, and given up to the block layer until `end_io`.
@@ -428,7 +450,40 @@ unsafe impl<P: CloneOps> Listed for Clone<P> {
     }
 }
 
-/// The `bi_end_io` of a clone.
+/// What is not just sent.
+const UNUSUAL: u32 = bindings::RMPATH_REQ_POLLED | bindings::RMPATH_REQ_INTEGRITY;
+
+/// What is to be done before a clone is sent that is [`UNUSUAL`]. `false` if its device does not
+/// take it; its status says so.
+///
+/// # Safety
+///
+/// `orig` must be a bio of ours that was submitted to a disk of ours, and `clone` its clone as it is
+/// about to be submitted, with [`end_io`].
+#[cold]
+unsafe fn prepare(orig: NonNull<bindings::bio>, clone: NonNull<bindings::bio>) -> bool {
+    // SAFETY: The caller promises that the clone is ours.
+    let opf = unsafe { (*clone.as_ptr()).bi_opf };
+    if opf & bindings::RMPATH_REQ_INTEGRITY != 0 {
+        // SAFETY: The disk that the original came to is there until that has ended.
+        let above = unsafe { Bdev::from_raw((*orig.as_ptr()).bi_bdev) };
+        // SAFETY: The caller promises that the clone has its device.
+        let below = unsafe { Bdev::from_raw((*clone.as_ptr()).bi_bdev) };
+        // The device has changed since it was last looked at, or the disk since the bio was checked.
+        if !same_profile(above, below) {
+            // SAFETY: The clone is ours.
+            unsafe { (*clone.as_ptr()).bi_status = BlkStatus::PROTECTION.as_raw() };
+            return false;
+        }
+    }
+    if opf & bindings::RMPATH_REQ_POLLED != 0 {
+        // SAFETY: As the caller promises; `end_io` begins with `came_back`.
+        unsafe { poll::offer(orig, clone) };
+    }
+    true
+}
+
+/// The `bi_end_io` of a clone. It is called again by who polls the clone at the time, if anybody does.
 ///
 /// # Safety
 ///
@@ -436,6 +491,14 @@ unsafe impl<P: CloneOps> Listed for Clone<P> {
 unsafe extern "C" fn end_io<P: CloneOps>(bio: *mut bindings::bio) {
     // SAFETY: The block layer ends what was submitted, which is not null.
     let bio = unsafe { NonNull::new_unchecked(bio) };
+    // SAFETY: `submit` gave up the clone, so that its frame is valid.
+    let orig = unsafe { (*frame_of::<P>(bio).as_ptr()).orig };
+    // SAFETY: By the invariant of the frame the original is valid.
+    let polled = unsafe { (*orig.as_ptr()).bi_opf } & bindings::RMPATH_REQ_POLLED != 0;
+    // SAFETY: The clone has come back.
+    if polled && !unsafe { poll::came_back(orig) } {
+        return;
+    }
     // SAFETY: The bio has come back, and is ours again.
     let status = BlkStatus::from_raw(unsafe { (*bio.as_ptr()).bi_status });
     // INVARIANT: `submit` gave up the clone, and nobody else points to its frame.

@@ -28,10 +28,35 @@ const USER_FEATURES: bindings::blk_features_t = bindings::RMPATH_BLK_FEAT_IO_STA
 const USER_FLAGS: bindings::blk_flags_t =
     bindings::RMPATH_BLK_FLAG_WRITE_CACHE_DISABLED | bindings::RMPATH_BLK_FLAG_IOSTATS_PASSTHROUGH;
 
+/// What is the same for two devices of which one takes the protection information that was made for
+/// the other.
+fn profile(of: &bindings::blk_integrity) -> impl PartialEq {
+    (
+        of.csum_type,
+        of.metadata_size,
+        of.pi_offset,
+        of.interval_exp,
+        of.tag_size,
+        of.pi_tuple_size,
+    )
+}
+
+/// Whether two devices take the same protection information at present. Any context.
+pub(in crate::abstractions) fn same_profile(a: &Bdev, b: &Bdev) -> bool {
+    let [a, b] = [a, b].map(|bdev| {
+        // SAFETY: The device is open, so it has a queue.
+        let queue = unsafe { (*bdev.as_ptr()).bd_queue };
+        // SAFETY: As above. The limits may be changed meanwhile: then this is what they were or are,
+        // field by field.
+        unsafe { core::ptr::addr_of!((*queue).limits.integrity).read_volatile() }
+    });
+    profile(&a) == profile(&b)
+}
+
 /// Limits that hold for each of the devices stacked on so far.
 ///
-/// Sizes and counts only get narrower. NOWAIT, atomic writes, discard, write zeroes and
-/// secure erase hold where all devices have them, an integrity profile where all have the same. A
+/// Sizes and counts only get narrower. NOWAIT, polling, atomic writes, discard, write
+/// zeroes and secure erase hold where all devices have them, an integrity profile where all have the same. A
 /// write cache, FUA and stable writes hold where any has them, for otherwise flushes would be
 /// stripped on their way to the one that needs them.
 #[derive(Clone)]
@@ -54,6 +79,7 @@ impl Limits {
         unsafe { bindings::blk_set_stacking_limits(&mut limits) };
         // Cleared again by the first device without it.
         limits.features |= bindings::RMPATH_BLK_FEAT_NOWAIT
+            | bindings::RMPATH_BLK_FEAT_POLL
             | bindings::RMPATH_BLK_FEAT_ATOMIC_WRITES
             | bindings::RMPATH_BLK_FEAT_IO_STAT;
         Self {
@@ -114,13 +140,21 @@ impl Limits {
 
     /// Whether a device of these limits must not be used by a disk that has those.
     pub(crate) fn demand_more_than(&self, other: &Self) -> bool {
+        // Protection information of another profile is refused.
         self.raw.features & !other.raw.features & DEMANDS != 0
+            || profile(&self.raw.integrity) != profile(&other.raw.integrity)
     }
 
     /// Adds those demands that the others have.
     pub(crate) fn keep_demands(&mut self, other: &Self) {
         self.raw.features |= other.raw.features & DEMANDS;
         self.write_cache |= other.write_cache;
+    }
+
+    /// Keeps polling, once there was any: a bio that is polled may be in flight, which nobody would
+    /// poll any more. What goes to a device that cannot be polled is not.
+    pub(crate) fn keep_polling(&mut self, other: &Self) {
+        self.raw.features |= other.raw.features & bindings::RMPATH_BLK_FEAT_POLL;
     }
 
     /// Whether a disk can have them: `EINVAL` if they contradict each other.
