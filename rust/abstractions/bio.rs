@@ -60,8 +60,8 @@ impl Bio {
 
     /// Whether the submitter would rather have [`BlkStatus::AGAIN`] than wait (`REQ_NOWAIT`).
     pub(crate) fn is_nowait(&self) -> bool {
-        // SAFETY: By the type invariant the bio is valid; nobody changes `bi_opf` of a bio that
-        // belongs to us.
+        // SAFETY: By the type invariant the bio is valid; nobody else changes `bi_opf` of a
+        // bio that belongs to us.
         let opf = unsafe { (*self.as_ptr()).bi_opf };
         opf & bindings::RMPATH_REQ_NOWAIT != 0
     }
@@ -69,8 +69,8 @@ impl Bio {
     /// Whether it flushes the cache and does nothing else.
     #[inline]
     fn is_empty_flush(&self) -> bool {
-        // SAFETY: By the type invariant the bio is valid; nobody changes `bi_opf` of a bio that
-        // belongs to us.
+        // SAFETY: By the type invariant the bio is valid; nobody else changes `bi_opf` of a
+        // bio that belongs to us.
         let opf = unsafe { (*self.as_ptr()).bi_opf };
         // SAFETY: As above.
         opf & bindings::RMPATH_REQ_PREFLUSH != 0 && unsafe { (*self.as_ptr()).bi_iter.bi_size } == 0

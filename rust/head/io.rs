@@ -148,7 +148,11 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
     }
     clone.status = status;
     if status == BlkStatus::NOTSUPP && clone.stop_polling() {
-        // It has stopped to poll since the clone was sent there: not so again.
+        // Perhaps because it has stopped to poll since the clone was sent there: not so again.
+        if clone.is_nowait() {
+            drop(path);
+            return clone.finish(BlkStatus::AGAIN);
+        }
         let head = head.as_arc_borrow();
         head.parked.park(clone);
         return Head::kick(head);

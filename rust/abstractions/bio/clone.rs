@@ -50,7 +50,8 @@ use core::{
     mem::{
         align_of,
         offset_of,
-        ManuallyDrop, //
+        ManuallyDrop,
+        MaybeUninit, //
     },
     ops::{
         Deref,
@@ -88,6 +89,9 @@ struct Frame<P: CloneOps> {
     /// When the original came, in jiffies, if the disk keeps statistics.
     start: Option<c_ulong>,
     target: Option<P::Target>,
+    /// Makes it a size that no other set's bios have: the slab would be shared with them, whose bios
+    /// begin elsewhere in its objects, and a late poller of one of theirs find half of one of ours.
+    _odd: MaybeUninit<u64>,
     private: P,
     bio: Opaque<bindings::bio>,
 }

@@ -7,8 +7,8 @@
 //! Whoever submits a polled bio calls `bio_poll()` on it until it has ended. The disk below knows
 //! only the clone, so that this is what has to be polled, and nobody who polls may come too late
 //! for it. It is dangerous ground: `iocb_bio_iopoll()` may poll a bio that has just ended and been
-//! allocated anew, for bios are freed to a slab that is only type-stable
-//! (`SLAB_TYPESAFE_BY_RCU`), and the clone may come back at any time, in any context, by somebody
+//! allocated anew (it takes for granted that what was a bio's memory is a bio's for a grace period:
+//! `SLAB_TYPESAFE_BY_RCU`), and the clone may come back at any time, in any context, by somebody
 //! else's poll, a time limit or an error.
 //!
 //! So `bi_next` of the original, which is ours as long as the original is, holds the clone's address
@@ -69,7 +69,8 @@ unsafe fn word<'a>(bio: NonNull<bindings::bio>) -> &'a Atomic<usize> {
 }
 
 /// A clone of `orig` is about to be submitted: lets it be polled, or clears its flag if the device
-/// below cannot.
+/// below cannot, or is itself made of others. Such a disk may only be polled when it has been
+/// submitted to for good, and here that is not known: another thread may be sending the clone again.
 ///
 /// # Safety
 ///
@@ -82,7 +83,9 @@ pub(super) unsafe fn offer(orig: NonNull<bindings::bio>, clone: NonNull<bindings
     // SAFETY: As above. The limits may be changed meanwhile, which no reader of a word minds; a
     // device that cannot poll any more says so (`BLK_STS_NOTSUPP`).
     let features = unsafe { core::ptr::addr_of!((*queue).limits.features).read_volatile() };
-    if features & bindings::RMPATH_BLK_FEAT_POLL == 0 {
+    // SAFETY: As above; it does not change.
+    let has_requests = unsafe { !(*queue).mq_ops.is_null() };
+    if features & bindings::RMPATH_BLK_FEAT_POLL == 0 || !has_requests {
         // SAFETY: The clone is ours.
         unsafe { (*clone.as_ptr()).bi_opf &= !bindings::RMPATH_REQ_POLLED };
         return;
@@ -179,7 +182,10 @@ impl<'a> Poll<'a> {
         let flags = self.flags | bindings::BLK_POLL_ONESHOT;
         // SAFETY: The clone is valid, and its device is kept open until it has come back.
         let found = unsafe { bindings::bio_poll(clone, self.iob, flags) };
-        if word.cmpxchg(address | BUSY, address | OFFERED, Full).is_ok() {
+        if word
+            .cmpxchg(address | BUSY, address | OFFERED, Full)
+            .is_ok()
+        {
             return found;
         }
         // It is DONE: the clone has come back, and was left to us. A compare-and-exchange that fails
