@@ -280,6 +280,8 @@ pub(crate) struct Head {
     registrations: Mutex<()>,
     /// The reservation key that is registered on every path in use; 0 is none.
     pr_key: Atomic<u64>,
+    /// One that a path may still have that has left; 0 is none. Changed under `setup`.
+    stale_key: Atomic<u64>,
     #[pin]
     inner: Mutex<Inner>,
     /// Who holds it tells user space something.
@@ -366,6 +368,7 @@ impl Head {
                 setup <- new_mutex!((), "rmpath_head_setup"),
                 registrations <- new_mutex!((), "rmpath_head_registrations"),
                 pr_key: Atomic::new(0),
+                stale_key: Atomic::new(0),
                 inner <- new_mutex!(Inner {
                     state: State::Building,
                     told: State::Live,

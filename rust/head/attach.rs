@@ -407,6 +407,7 @@ impl Head {
 
         // The last thing that can fail: a key is not taken back from one path of a host alone.
         let registrations = this.registrations.lock();
+        this.bequeath_debt(&handle);
         if let Some(open) = &member.open {
             if let Err(failure) = this.enroll(&registrations, &open.path) {
                 drop(this.ids.remove(member.id));

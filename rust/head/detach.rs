@@ -102,6 +102,7 @@ impl Head {
         if let Some(member) = member {
             drop(this.ids.remove(member.id));
         }
+        this.inherit_debt(handle);
         Self::refresh(this);
         drop(setup);
         if told {

@@ -82,8 +82,8 @@ pub(super) struct PathHandle {
     pub(super) vitals: Vitals,
     /// What became of bios that failed here.
     pub(super) counters: PathCounters,
-    /// A reservation key that could not be taken back from it because it did not answer, and has to
-    /// be before it is used again; 0 is none. Changed under [`Head::registrations`].
+    /// A reservation key that it may still have though the head has another or none, because it did
+    /// not answer when that changed; 0 is none. Changed under [`Head::registrations`].
     pub(super) stale_key: Atomic<u64>,
     /// A leaf.
     #[pin]

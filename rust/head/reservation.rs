@@ -127,6 +127,33 @@ fn is_registered(device: &Bdev, key: u64) -> Result<bool, Failure> {
     }
 }
 
+impl HeadPath {
+    /// Registers a key in place of what the path may have; 0 takes back what it is known to have.
+    fn take_key(&self, key: u64) -> Result<(), Failure> {
+        let stale = &self.handle().stale_key;
+        let change = match (key, stale.load(Relaxed)) {
+            (0, 0) => return Ok(()),
+            (0, old) => Change {
+                old,
+                new: 0,
+                flags: 0,
+            },
+            (new, _) => Change {
+                old: 0,
+                new,
+                flags: IGNORE_KEY,
+            },
+        };
+        match change.apply(self.device()) {
+            // It has gone another way.
+            Err(Failure::CONFLICT) if key == 0 => (),
+            result => result?,
+        }
+        stale.store(0, Relaxed);
+        Ok(())
+    }
+}
+
 /// Adds a path to those in `list`, which has room: paths only go meanwhile.
 fn remember(list: &mut KVec<Arc<PathHandle>>, path: &LiveRef<HeadPath>) -> Result {
     list.push_within_capacity(path.handle().clone())
@@ -246,10 +273,22 @@ impl Head {
         let mut owing = self.room_for_all().map_err(Failure::from)?;
         let mut unreached = None;
         let refused = self.on_all(registrations, |path| {
-            let result = match done.is_empty() {
-                true => change.apply(path.device()),
-                false => change.apply_again(path.device(), key),
+            let attempt = || {
+                if path.handle().stale_key.load(Relaxed) != 0 {
+                    // What it has is not what the others have.
+                    return path.take_key(change.new);
+                }
+                match done.is_empty() {
+                    true => change.apply(path.device()),
+                    false => change.apply_again(path.device(), key),
+                }
             };
+            let mut result = attempt();
+            if result
+                .is_err_and(|failure| failure.is_path_failure() && !failure.has_failed_the_path())
+            {
+                result = attempt();
+            }
             match result {
                 Ok(()) => remember(&mut done, path)?,
                 Err(failure) if failure.is_path_failure() => {
@@ -262,7 +301,8 @@ impl Head {
         });
         if refused.is_ok() && !done.is_empty() {
             self.pr_key.store(change.new, Relaxed);
-            return Ok(self.settle_debts(registrations, change.before(key), &owing)?);
+            self.note_debts(registrations, change.before(key), &owing);
+            return Ok(());
         }
         let undo = change.undo(key);
         self.on_all(registrations, |path| {
@@ -276,27 +316,28 @@ impl Head {
         Err(unreached)
     }
 
-    /// A key was registered in place of `old`, but not on the paths in `owing`, which were not reached:
-    /// they are to do so before they are used.
-    fn settle_debts(
-        &self,
-        registrations: &Registrations<'_>,
-        old: u64,
-        owing: &[Arc<PathHandle>],
-    ) -> Result<(), Failure> {
+    /// A key was registered in place of `old`, or that was taken back, but not on the paths in `owing`,
+    /// which were not reached: they fail, and the same is done there before they are used.
+    fn note_debts(&self, registrations: &Registrations<'_>, old: u64, owing: &[Arc<PathHandle>]) {
+        for handle in owing {
+            // If it has an older one, that is what it has still.
+            if handle.stale_key.load(Relaxed) == 0 {
+                handle.stale_key.store(old, Relaxed);
+            }
+        }
         if owing.is_empty() {
-            return Ok(());
+            return;
         }
-        if self.pr_key.load(Relaxed) != 0 {
-            return self.enroll_all(registrations);
-        }
-        self.on_all(registrations, |path| {
-            if owing.iter().any(|handle| Arc::ptr_eq(handle, path.handle())) {
-                path.handle().stale_key.store(old, Relaxed);
+        // If there is no memory for this, they are used with the key that they have.
+        let _ = self.on_all(registrations, |path| {
+            if owing
+                .iter()
+                .any(|handle| Arc::ptr_eq(handle, path.handle()))
+            {
                 self.path_failed(path, BlkStatus::TRANSPORT);
             }
             Ok(())
-        })
+        });
     }
 
     /// Releases by every path: only the one that holds the reservation can, and by the others it
@@ -352,27 +393,22 @@ impl Head {
             self.pr_key.store(0, Relaxed);
             key = 0;
         }
-        let stale = path.handle().stale_key.load(Relaxed);
-        let change = match (key, stale) {
-            (0, 0) => return Ok(()),
-            (0, old) => Change {
-                old,
-                new: 0,
-                flags: 0,
-            },
-            (new, _) => Change {
-                old: 0,
-                new,
-                flags: IGNORE_KEY,
-            },
-        };
-        match change.apply(device) {
-            // It has gone another way.
-            Err(Failure::CONFLICT) if key == 0 => (),
-            result => result?,
+        path.take_key(key)
+    }
+
+    /// A path has left, and may come back as another device: it still has what it has. Under `setup`.
+    pub(super) fn inherit_debt(&self, handle: &PathHandle) {
+        let stale = handle.stale_key.load(Relaxed);
+        if stale != 0 {
+            self.stale_key.store(stale, Relaxed);
         }
-        path.handle().stale_key.store(0, Relaxed);
-        Ok(())
+    }
+
+    /// A path is to join: it may be one that has left. Under `setup`.
+    pub(super) fn bequeath_debt(&self, handle: &PathHandle) {
+        handle
+            .stale_key
+            .store(self.stale_key.load(Relaxed), Relaxed);
     }
 }
 
@@ -390,16 +426,15 @@ impl Head {
         if !state.wants_probe() {
             return Ok(false);
         }
-        self.enroll(&registrations, path)
-            .map_err(|failure| {
-                pr_warn!(
-                    "rmpath{}: path {} does not take the reservation key: {:?}\n",
-                    self.id,
-                    path.device().name(),
-                    failure
-                );
-                failure.to_error()
-            })?;
+        self.enroll(&registrations, path).map_err(|failure| {
+            pr_warn!(
+                "rmpath{}: path {} does not take the reservation key: {:?}\n",
+                self.id,
+                path.device().name(),
+                failure
+            );
+            failure.to_error()
+        })?;
         Ok(state.reinstate_probed())
     }
 }
