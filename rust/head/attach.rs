@@ -538,13 +538,10 @@ impl Inner {
         self.members = room;
     }
 
-    /// Puts the members that are open and alive into `set`, as far as it has room.
+    /// Puts the members that are open into `set`, as far as it has room. Those that are dead as well:
+    /// what is to be done when a path leaves the set is done when it is withdrawn.
     pub(super) fn fill(&self, set: &mut PathSet) {
-        for member in self
-            .members
-            .iter()
-            .filter(|member| !member.handle.state.is_dead())
-        {
+        for member in &self.members {
             if let Some(open) = &member.open {
                 let _ = set.paths.push_within_capacity(open.path.clone());
             }

@@ -54,6 +54,7 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
+        barrier::smp_rmb,
         Arc, //
     },
 };
@@ -214,12 +215,17 @@ impl Head {
         if path.is_some_and(cached) {
             return Ok(path);
         }
+        let Some(path) = path else {
+            return Ok(None);
+        };
         let is_to_leave = |path: &ArcPath| path.state().is_dead() && path.has_cache_to_empty();
+        // After the set: who does not see the path there sees that it is leaving.
+        smp_rmb();
         // Acquire: who sees that the cache is empty must not say so earlier.
         if self.leaving_caches.load(Acquire) != 0 || set.paths.iter().any(is_to_leave) {
             return Err(CacheLeaves);
         }
-        Ok(path)
+        Ok(Some(path))
     }
 
     /// Counts in a clone that is about to be sent, in a mode that is not plain.

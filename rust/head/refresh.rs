@@ -105,11 +105,11 @@ impl PathSet {
         self.mixed_caches.store(u32::from(mixed) | leaving, Relaxed);
     }
 
-    /// Whether a flush by some path of these empties a cache.
+    /// Whether a flush empties a cache by some path of these.
     fn has_cache(&self) -> bool {
         self.paths
             .iter()
-            .any(|path| path.device().has_write_cache())
+            .any(|path| path.handle().state.is_usable() && path.device().has_write_cache())
     }
 }
 
@@ -265,9 +265,7 @@ impl Head {
     /// sleep, for as long as the device does.
     pub(super) fn flush_leaving(&self, path: &HeadPath) {
         let device = path.device();
-        let needed = self
-            .paths
-            .read(|set| !set.paths.is_empty() && !set.has_cache());
+        let needed = self.paths.read(|set| !set.has_cache());
         if needed && device.is_live() && device.flush().is_err() {
             pr_warn!(
                 "rmpath{}: the write cache of {} could not be flushed\n",
