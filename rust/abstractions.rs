@@ -12,6 +12,7 @@ pub(crate) mod block_device;
 pub(crate) mod class;
 pub(crate) mod class_interface;
 pub(crate) mod clock;
+pub(crate) mod cpumask;
 pub(crate) mod debugfs;
 pub(crate) mod device_attr;
 pub(crate) mod device_mapper;

@@ -4,6 +4,8 @@
 
 mod io;
 mod message;
+mod probe;
+mod selector;
 mod status;
 mod table;
 mod target;

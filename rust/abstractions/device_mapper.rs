@@ -50,6 +50,7 @@
 
 mod bio;
 mod info;
+mod read;
 mod record;
 mod setup;
 mod status;
@@ -254,8 +255,15 @@ pub(crate) trait Target: Send + Sync + Sized + 'static {
     /// Says where an ioctl goes (and `PR_CLEAR`). May sleep.
     ///
     /// A device that is not as long as the target gets it only from who may do raw I/O. The ioctls
-    /// of device-mapper itself do not come here: they fail with `ENOTTY`.
+    /// of device-mapper itself do not come here: they fail with `ENOTTY`, but for
+    /// [`Target::probe_paths`].
     fn prepare_ioctl(_this: ArcBorrow<'_, Self>, _ti: &TargetInfo) -> Result<Ioctl> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Finds out which devices work (`DM_MPATH_PROBE_PATHS`). May sleep. Needs
+    /// [`Target::prepare_ioctl`], by which it comes.
+    fn probe_paths(_this: ArcBorrow<'_, Self>, _ti: &TargetInfo) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }

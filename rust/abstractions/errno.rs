@@ -21,6 +21,8 @@ errnos! {
     eloop = ELOOP;
     /// `ENODATA`: something that is needed is not there.
     enodata = ENODATA;
+    /// `ENOTCONN`: no way there now.
+    enotconn = ENOTCONN;
     /// `EOPNOTSUPP`: not supported on this kind of device.
     eopnotsupp = EOPNOTSUPP;
 }

@@ -10,6 +10,7 @@
 #include <linux/bio-integrity.h>
 #include <linux/blk-integrity.h>
 #include <linux/blkdev.h>
+#include <linux/cpumask.h>
 #include <linux/debugfs.h>
 #include <linux/device-mapper.h>
 #include <linux/hdreg.h>
@@ -80,6 +81,11 @@ bool rmpath_bdev_read_only(struct block_device *bdev);
 bool rmpath_disk_has_slaves(struct gendisk *disk);
 bool rmpath_disk_live(struct gendisk *disk);
 
+/* cpumask.c */
+int rmpath_cpumask_parse(const char *buf, struct cpumask *mask);
+int rmpath_cpumask_print(char *buf, size_t size, const struct cpumask *mask);
+int rmpath_cpu_to_node(unsigned int cpu);
+
 /* debugfs.c */
 static const umode_t RMPATH_DEBUGFS_MODE = 0400;
 struct dentry *rmpath_debugfs_create_dir(const char *name, struct dentry *parent);
@@ -90,6 +96,7 @@ void rmpath_debugfs_remove(struct dentry *dentry);
 /* device_mapper.c */
 static const u8 RMPATH_BLK_STS_DM_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
 static const u32 RMPATH_DM_IOCTL = DM_IOCTL;
+static const u32 RMPATH_DM_MPATH_PROBE_PATHS = DM_MPATH_PROBE_PATHS;
 #ifdef CONFIG_DM_UEVENT
 /* drivers/md/dm-uevent.h, which modules outside the tree do not see. */
 void dm_path_uevent(unsigned int event_type, struct dm_target *ti, const char *path,

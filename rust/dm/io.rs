@@ -6,7 +6,9 @@
 use super::target::{
     Multipath,
     Path,
-    RETRY, //
+    COUNTS,
+    RETRY,
+    SUSPECTS, //
 };
 use crate::{
     abstractions::{
@@ -16,7 +18,8 @@ use crate::{
             FailedBio,
             KeptBio,
             MapBio,
-            Mapped, //
+            Mapped,
+            SucceededBio, //
         },
         workqueue::Token, //
     },
@@ -25,13 +28,20 @@ use crate::{
             verdict,
             Verdict, //
         },
+        group::{
+            Demand,
+            Picked, //
+        },
         path::FailReason, //
     },
 };
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Full,
+        atomic::{
+            Full,
+            Relaxed, //
+        },
         ArcBorrow, //
     },
     time::{
@@ -53,12 +63,14 @@ const SOFT_ERRORS: u32 = 2;
 const RETRY_DELAY: Msecs = 100;
 
 /// The number of no path.
-const NO_PATH: usize = usize::MAX;
+const NO_PATH: u32 = u32::MAX;
 
 /// What is kept with each clone.
 pub(crate) struct BioData {
+    /// When it was sent there, if the path's group wants to know.
+    start: u64,
     /// The path that it was sent to last, or [`NO_PATH`].
-    pub(super) path: usize,
+    pub(super) path: u32,
     /// How often it was tried again after a path had failed.
     retries: u8,
     /// How often it was tried again after another error.
@@ -71,11 +83,20 @@ impl Default for BioData {
     #[inline]
     fn default() -> Self {
         Self {
+            start: 0,
             path: NO_PATH,
             retries: 0,
             soft_retries: 0,
             error: BlkStatus::IOERR,
         }
+    }
+}
+
+impl BioData {
+    /// It is sent to this path.
+    fn sent(&mut self, picked: &Picked<'_, KBox<Path>>) {
+        self.path = picked.path.number;
+        self.start = picked.start;
     }
 }
 
@@ -110,18 +131,19 @@ impl Multipath {
     /// Submits a clone, rather not to the path that it comes from; or parks it, or ends it.
     fn submit(&self, mut bio: Kept) {
         let last = bio.data_mut().path;
-        let mut path = self.groups.pick_if(|path| path.number != last);
-        if path.is_none() {
+        let demand = Demand::Io(bio.bytes());
+        let mut picked = self.groups.pick_if(demand, |path| path.number != last);
+        if picked.is_none() {
             let mut state = self.state.lock();
-            path = self.groups.choose(&mut state.switch);
-            if path.is_none() && state.may_park(bio.info()) {
+            picked = self.groups.choose(&mut state.switch, demand);
+            if picked.is_none() && state.may_park(bio.info()) {
                 state.parked.push(bio);
                 return;
             }
         }
-        if let Some(path) = path {
-            bio.data_mut().path = path.number;
-            bio.submit(path.device);
+        if let Some(picked) = picked {
+            bio.data_mut().sent(&picked);
+            bio.submit(picked.path.device);
             return;
         }
         let error = bio.data_mut().error;
@@ -130,14 +152,25 @@ impl Multipath {
         }
     }
 
+    /// Maps a clone if there is more to it than a look at the paths.
+    #[inline(never)]
+    pub(super) fn map_by_load<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
+        let Some(picked) = self.groups.pick(Demand::Io(bio.bytes())) else {
+            return self.map_otherwise(bio);
+        };
+        bio.data_mut().sent(&picked);
+        bio.remap(picked.path.device)
+    }
+
     /// Maps a clone for which the current group has no path.
     #[cold]
-    pub(super) fn map_otherwise<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
+    fn map_otherwise<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
         let mut state = self.state.lock();
-        if let Some(path) = self.groups.choose(&mut state.switch) {
+        let demand = Demand::Io(bio.bytes());
+        if let Some(picked) = self.groups.choose(&mut state.switch, demand) {
             drop(state);
-            bio.data_mut().path = path.number;
-            return bio.remap(path.device);
+            bio.data_mut().sent(&picked);
+            return bio.remap(picked.path.device);
         }
         let may_park = state.may_park(bio.info());
         if bio.is_nowait() {
@@ -162,8 +195,10 @@ impl Multipath {
         mut bio: FailedBio<'a, Self>,
         status: BlkStatus,
     ) -> Ended<'a> {
+        let bytes = bio.bytes();
+        this.note_end(bio.data_mut(), bytes);
         let data = bio.data_mut();
-        let Some(path) = this.groups.path(data.path) else {
+        let Some(path) = this.groups.path(data.path as usize) else {
             return bio.done(status);
         };
         data.error = status;
@@ -204,23 +239,51 @@ impl Multipath {
     /// Notes an error that may or may not be the path's fault. Returns whether it is one too many.
     fn suspect(&self, path: &Path) -> bool {
         let fails = path.state.note_soft_error(SOFT_ERRORS);
-        self.suspects.xchg(1, Full);
+        self.set_suspects(true);
         fails
+    }
+
+    fn set_suspects(&self, suspects: bool) {
+        // The other bit does not change, and nobody computes with an old value of this one.
+        let counts = self.notes.load(Relaxed) & COUNTS;
+        let suspects = if suspects { SUSPECTS } else { 0 };
+        self.notes.xchg(counts | suspects, Full);
+    }
+
+    /// A clone has come back from its path: counts it out, if it was counted in.
+    fn note_end(&self, data: &BioData, bytes: u32) {
+        if self.notes.load(Relaxed) & COUNTS != 0 {
+            self.groups.ended(data.path as usize, bytes, data.start);
+        }
+    }
+
+    /// A clone has succeeded, and that is to be noted.
+    #[inline(never)]
+    pub(super) fn note_success(&self, notes: u32, bio: &SucceededBio<'_, Self>) {
+        // What we have ended ourselves was on no path any more.
+        let Some(data) = bio.data() else { return };
+        if notes & COUNTS != 0 {
+            self.groups
+                .ended(data.path as usize, bio.bytes(), data.start);
+        }
+        if notes & SUSPECTS != 0 {
+            self.clear(data);
+        }
     }
 
     /// A clone has succeeded while a path is under suspicion: the one it came by is not any more.
     #[cold]
-    pub(super) fn clear(&self, data: Option<&BioData>) {
-        let path = data.and_then(|data| self.groups.path(data.path));
+    fn clear(&self, data: &BioData) {
+        let path = self.groups.path(data.path as usize);
         let Some(path) = path.filter(|path| path.state.is_suspect()) else {
             return;
         };
         path.state.note_success();
         // Who notes an error meanwhile does so before he sets this: one of us sees the other.
-        self.suspects.xchg(0, Full);
+        self.set_suspects(false);
         let suspect = |path: &KBox<Path>| path.state.is_suspect() && path.state.is_usable();
         if self.groups.paths().any(suspect) {
-            self.suspects.xchg(1, Full);
+            self.set_suspects(true);
         }
     }
 

@@ -6,7 +6,10 @@
 //! Follows `multipath_status()` in drivers/md/dm-mpath.c for a map in bio mode. One thing differs on
 //! purpose: `queue_mode bio` is shown only if the table had it.
 
-use super::table::Features;
+use super::{
+    selector::Selector,
+    table::Features, //
+};
 use crate::{
     abstractions::device_mapper::{
         DeviceName,
@@ -32,9 +35,6 @@ use kernel::prelude::*;
 pub(crate) trait PathStatus: HasState {
     /// The name dm core knows its device by.
     fn name(&self) -> &DeviceName;
-
-    /// The repeat count of its table.
-    fn repeat_count(&self) -> u32;
 }
 
 /// What is shown of a map, besides its groups: a snapshot taken under its lock.
@@ -55,7 +55,7 @@ pub(crate) fn write<P: Member<Target: PathStatus>>(
     kind: StatusKind,
     target: (&CStr, [u32; 3]),
     view: &View<'_>,
-    groups: &Groups<P>,
+    groups: &Groups<P, Selector>,
 ) {
     // Writing does not fail, it cuts off.
     let _ = match kind {
@@ -84,14 +84,16 @@ fn path_letter(path: &(impl HasState + ?Sized)) -> char {
 fn info<P: Member<Target: PathStatus>>(
     out: &mut StatusWriter<'_>,
     view: &View<'_>,
-    groups: &Groups<P>,
+    groups: &Groups<P, Selector>,
 ) -> core::fmt::Result {
     // dm-multipath's `queue_io` and `pg_init_count`. It holds I/O until the first group is chosen.
     let queue_io = u32::from(!view.has_chosen);
     write!(out, "2 {queue_io} 0 0 {} {} ", groups.len(), view.group)?;
-    for (standing, paths) in groups.iter() {
-        write!(out, "{} 0 {} 0 ", letter(standing), paths.len())?;
-        for path in paths.iter().map(Deref::deref) {
+    for (standing, selector, paths) in groups.iter() {
+        write!(out, "{} ", letter(standing))?;
+        selector.write_args(out)?;
+        write!(out, "{} {} ", paths.len(), selector.kind().info_args())?;
+        for (index, path) in paths.iter().map(Deref::deref).enumerate() {
             let failures = path.state().failures();
             write!(
                 out,
@@ -99,6 +101,7 @@ fn info<P: Member<Target: PathStatus>>(
                 path.name().as_str(),
                 path_letter(path)
             )?;
+            selector.write_info(index, out)?;
         }
     }
     Ok(())
@@ -107,7 +110,7 @@ fn info<P: Member<Target: PathStatus>>(
 fn table<P: Member<Target: PathStatus>>(
     out: &mut StatusWriter<'_>,
     view: &View<'_>,
-    groups: &Groups<P>,
+    groups: &Groups<P, Selector>,
 ) -> core::fmt::Result {
     let features = view.features;
     let words = u32::from(view.queue_if_no_path)
@@ -132,10 +135,14 @@ fn table<P: Member<Target: PathStatus>>(
         write!(out, "no_path_timeout {secs} ")?;
     }
     write!(out, "0 {} {} ", groups.len(), view.group)?;
-    for (_, paths) in groups.iter() {
-        write!(out, "round-robin 0 {} 1 ", paths.len())?;
-        for path in paths.iter().map(Deref::deref) {
-            write!(out, "{} {} ", path.name().as_str(), path.repeat_count())?;
+    for (_, selector, paths) in groups.iter() {
+        let kind = selector.kind();
+        write!(out, "{} ", kind.name())?;
+        selector.write_args(out)?;
+        write!(out, "{} {} ", paths.len(), kind.table_args())?;
+        for (index, path) in paths.iter().map(Deref::deref).enumerate() {
+            write!(out, "{} ", path.name().as_str())?;
+            selector.write_table(index, out)?;
         }
     }
     Ok(())
@@ -144,7 +151,7 @@ fn table<P: Member<Target: PathStatus>>(
 fn ima<P: Member<Target: PathStatus>>(
     out: &mut StatusWriter<'_>,
     (name, [major, minor, patch]): (&CStr, [u32; 3]),
-    groups: &Groups<P>,
+    groups: &Groups<P, Selector>,
 ) -> core::fmt::Result {
     let name = name.to_str().unwrap_or("?");
     write!(
@@ -152,14 +159,15 @@ fn ima<P: Member<Target: PathStatus>>(
         "target_name={name},target_version={major}.{minor}.{patch}"
     )?;
     write!(out, ",nr_priority_groups={}", groups.len())?;
-    for (g, (standing, paths)) in groups.iter().enumerate() {
+    for (g, (standing, selector, paths)) in groups.iter().enumerate() {
         write!(out, ",pg_state_{g}={}", letter(standing))?;
         write!(out, ",nr_pgpaths_{g}={}", paths.len())?;
-        write!(out, ",path_selector_name_{g}=round-robin")?;
+        write!(out, ",path_selector_name_{g}={}", selector.kind().name())?;
         for (p, path) in paths.iter().map(Deref::deref).enumerate() {
             write!(out, ",path_name_{g}_{p}={}", path.name().as_str())?;
             write!(out, ",is_active_{g}_{p}={}", path_letter(path))?;
             write!(out, ",fail_count_{g}_{p}={}", path.state().failures())?;
+            // None of the selectors has anything to say here.
             write!(out, ",path_selector_status_{g}_{p}=")?;
         }
     }
@@ -172,10 +180,15 @@ fn ima<P: Member<Target: PathStatus>>(
 mod tests {
     use super::*;
     use crate::{
-        abstractions::device_mapper::TestBuffer,
+        abstractions::device_mapper::{
+            Arg,
+            TestBuffer, //
+        },
+        dm::selector::Kind,
         mpath::{
             group::{
                 Builder,
+                Demand,
                 Switch, //
             },
             path::{
@@ -198,40 +211,50 @@ mod tests {
         fn name(&self) -> &DeviceName {
             &self.0
         }
+    }
 
-        fn repeat_count(&self) -> u32 {
-            1
+    type PathGroups = Groups<KBox<Path>, Selector>;
+
+    /// Groups of paths: the kind, its words, and for each path its name and words.
+    type Given<'a> = (Kind, &'a [&'a CStr], &'a [(&'a str, &'a [&'a CStr])]);
+
+    /// At most so many words.
+    fn args<'a>(words: &[&'a CStr]) -> [Arg<'a>; 2] {
+        core::array::from_fn(|index| Arg::from(words.get(index).copied().unwrap_or(c"")))
+    }
+
+    fn groups_of(given: &[Given<'_>]) -> Result<PathGroups> {
+        let mut builder = Builder::new();
+        for (kind, words, members) in given {
+            let mut selector = Selector::new(*kind, &args(words)[..words.len()])
+                .map_err(|refused| refused.error)?;
+            let mut paths = KVec::new();
+            for (name, words) in *members {
+                selector
+                    .add_path(&args(words)[..words.len()])
+                    .map_err(|refused| refused.error)?;
+                let path = Path(
+                    DeviceName::for_test(name),
+                    PathState::new(AccessState::Optimized),
+                );
+                paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
+            }
+            builder.push(paths, selector)?;
         }
+        Ok(builder.build())
     }
 
     /// Two groups: of 8:0 and 8:16, and of 259:3.
-    fn groups() -> Result<Groups<KBox<Path>>> {
-        let path = |name| {
-            let path = Path(
-                DeviceName::for_test(name),
-                PathState::new(AccessState::Optimized),
-            );
-            KBox::new(path, GFP_KERNEL)
-        };
-        let mut builder = Builder::new();
-        let mut paths = KVec::new();
-        paths.push(path("8:0")?, GFP_KERNEL)?;
-        paths.push(path("8:16")?, GFP_KERNEL)?;
-        builder.push(paths)?;
-        let mut paths = KVec::new();
-        paths.push(path("259:3")?, GFP_KERNEL)?;
-        builder.push(paths)?;
-        Ok(builder.build())
+    fn groups() -> Result<PathGroups> {
+        groups_of(&[
+            (Kind::RoundRobin, &[], &[("8:0", &[]), ("8:16", &[c"1"])]),
+            (Kind::RoundRobin, &[], &[("259:3", &[])]),
+        ])
     }
 
     type Text = TestBuffer<512>;
 
-    fn shown(
-        kind: StatusKind,
-        features: &Features,
-        switch: &Switch,
-        groups: &Groups<KBox<Path>>,
-    ) -> Text {
+    fn shown(kind: StatusKind, features: &Features, switch: &Switch, groups: &PathGroups) -> Text {
         let mut text = Text::new();
         let view = View {
             features,
@@ -256,7 +279,7 @@ mod tests {
             "2 1 0 0 2 2 E 0 2 0 8:0 A 0 8:16 A 0 E 0 1 0 259:3 A 0 "
         );
 
-        groups.choose(&mut switch);
+        groups.choose(&mut switch, Demand::Other);
         let used = shown(StatusKind::Info, &features, &switch, &groups);
         assert_eq!(
             used.text(),
@@ -267,9 +290,9 @@ mod tests {
         last.fail(FailReason::Io);
         last.reinstate();
         last.fail(FailReason::Io);
-        groups.choose(&mut switch);
+        groups.choose(&mut switch, Demand::Other);
         groups.bypass(&mut switch, 2, true)?;
-        groups.choose(&mut switch);
+        groups.choose(&mut switch, Demand::Other);
         let failed = shown(StatusKind::Info, &features, &switch, &groups);
         assert_eq!(
             failed.text(),
@@ -308,7 +331,7 @@ mod tests {
     fn ima_measures_states() -> Result {
         let groups = groups()?;
         let mut switch = Switch::new(1, &groups);
-        groups.choose(&mut switch);
+        groups.choose(&mut switch, Demand::Other);
         groups.path(1).ok_or(EINVAL)?.1.fail(FailReason::Admin);
 
         let ima = shown(StatusKind::Ima, &Features::default(), &switch, &groups);
@@ -326,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_map_without_groups() -> Result {
-        let groups = Builder::<KBox<Path>>::new().build();
+        let groups = Builder::<KBox<Path>, Selector>::new().build();
         let switch = Switch::new(0, &groups);
         let features = Features::default();
         let info = shown(StatusKind::Info, &features, &switch, &groups);
@@ -334,6 +357,52 @@ mod tests {
 
         assert_eq!(info.text(), "2 1 0 0 0 0 ");
         assert_eq!(table.text(), "0 0 0 0 ");
+        Ok(())
+    }
+
+    #[test]
+    fn each_selector_has_its_own() -> Result {
+        let groups = groups_of(&[
+            (Kind::QueueLength, &[], &[("1:0", &[]), ("1:1", &[c"0"])]),
+            (
+                Kind::ServiceTime,
+                &[],
+                &[("2:0", &[c"9", c"100"]), ("2:1", &[])],
+            ),
+            (
+                Kind::HistoricalServiceTime,
+                &[c"500", c"3"],
+                &[("3:0", &[c"9"])],
+            ),
+            (Kind::HistoricalServiceTime, &[], &[("4:0", &[])]),
+            (Kind::IoAffinity, &[], &[("5:0", &[c"1"])]),
+        ])?;
+        let mut switch = Switch::new(1, &groups);
+        let features = Features::default();
+        for demand in [Demand::Io(512), Demand::Io(512), Demand::Other] {
+            groups.choose(&mut switch, demand);
+        }
+        groups.ended(1, 512, 0);
+        groups.switch_to(&mut switch, 2)?;
+        groups.choose(&mut switch, Demand::Io(4096));
+        let table = shown(StatusKind::Table, &features, &switch, &groups);
+        let info = shown(StatusKind::Info, &features, &switch, &groups);
+        drop(groups);
+
+        assert_eq!(
+            info.text(),
+            "2 0 0 0 5 2 E 0 2 1 1:0 A 0 1 1:1 A 0 0 \
+             A 0 2 2 2:0 A 0 4096 100 2:1 A 0 0 1 \
+             E 2 500 3 1 3 3:0 A 0 1024 0 0 E 2 972 0 1 3 4:0 A 0 1024 0 0 \
+             E 0 1 1 5:0 A 0 0 "
+        );
+        // How many digits the mask has depends on the machine.
+        assert!(table.text().starts_with(
+            "0 0 5 2 queue-length 0 2 1 1:0 1 1:1 0 service-time 0 2 2 2:0 1 100 2:1 1 1 \
+             historical-service-time 2 500 3 1 1 3:0 0 historical-service-time 2 972 0 1 1 4:0 0 \
+             io-affinity 0 1 1 5:0 "
+        ));
+        assert!(table.text().ends_with("1 "));
         Ok(())
     }
 }

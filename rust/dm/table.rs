@@ -14,8 +14,15 @@
 //! The reasons for which a line is refused are dm-multipath's too, word for word where it has one.
 //! Nothing is opened here, so a mistake anywhere in the line is found before any device is.
 
+use super::selector::{
+    Kind,
+    Selector, //
+};
 use crate::abstractions::device_mapper::Arg;
-use kernel::prelude::*;
+use kernel::{
+    alloc::AllocError,
+    prelude::*, //
+};
 
 /// Why a line is refused.
 #[derive(Debug)]
@@ -27,20 +34,24 @@ pub(crate) struct Refused {
 }
 
 impl Refused {
-    fn because(reason: &'static CStr) -> Self {
+    pub(super) fn because(reason: &'static CStr) -> Self {
         Self {
             reason,
             error: EINVAL,
         }
     }
-}
 
-impl From<kernel::alloc::AllocError> for Refused {
-    fn from(_: kernel::alloc::AllocError) -> Self {
+    pub(super) fn no_memory() -> Self {
         Self {
             reason: c"out of memory",
             error: ENOMEM,
         }
+    }
+}
+
+impl From<AllocError> for Refused {
+    fn from(_: AllocError) -> Self {
+        Self::no_memory()
     }
 }
 
@@ -61,12 +72,14 @@ pub(crate) struct Features {
     pub(crate) retain_attached_hw_handler: bool,
 }
 
-/// One path.
-pub(crate) struct PathSpec<'a> {
-    /// `major:minor`, or a name.
-    pub(crate) device: &'a CStr,
-    /// 0 or 1: larger numbers are shown as 1, as dm-ps-round-robin does.
-    pub(crate) repeat_count: u32,
+/// A group.
+pub(crate) struct GroupSpec<'a> {
+    /// How it chooses; knows as many paths as there are.
+    pub(crate) selector: Selector,
+    /// The device of each path: `major:minor`, or a name.
+    pub(crate) devices: KVec<&'a CStr>,
+    /// Whether a repeat count was above 1, which has no effect.
+    repeat_count_ignored: bool,
 }
 
 /// A table line.
@@ -77,8 +90,8 @@ pub(crate) struct Table<'a> {
     pub(crate) hw_handler: bool,
     /// The number of the group to use first; 0 if there is none.
     pub(crate) initial_group: u32,
-    /// The paths of each group.
-    pub(crate) groups: KVec<KVec<PathSpec<'a>>>,
+    /// The groups.
+    pub(crate) groups: KVec<GroupSpec<'a>>,
     /// Whether a repeat count was above 1, which has no effect.
     pub(crate) repeat_count_ignored: bool,
 }
@@ -173,46 +186,28 @@ fn parse_features(mut words: Words<'_>) -> Result<Features, Refused> {
     Ok(features)
 }
 
-/// What [`parse_group`] found.
-struct Group<'a> {
-    paths: KVec<PathSpec<'a>>,
-    repeat_count_ignored: bool,
-}
-
-fn parse_group<'a>(words: &mut Words<'a>) -> Result<Group<'a>, Refused> {
+fn parse_group<'a>(words: &mut Words<'a>) -> Result<GroupSpec<'a>, Refused> {
     if words.len() < 2 {
         return Err(Refused::because(c"not enough priority group arguments"));
     }
-    if words.next().map(CStr::to_bytes) != Some(b"round-robin") {
-        return Err(Refused::because(c"unknown path selector type"));
-    }
-    // round-robin takes no arguments, and dm-ps-round-robin ignores those that it gets.
-    words.group(1024, c"invalid number of path selector args")?;
-
-    let nr_paths = words.number(1, 1024, c"invalid number of paths")?;
-    let nr_args = words.number(0, 1024, c"invalid number of selector args")?;
-    let mut group = Group {
-        paths: KVec::new(),
+    let kind = words
+        .next()
+        .and_then(Kind::from_name)
+        .ok_or(Refused::because(c"unknown path selector type"))?;
+    let args = words.group(1024, c"invalid number of path selector args")?;
+    let mut group = GroupSpec {
+        selector: Selector::new(kind, args.0)?,
+        devices: KVec::new(),
         repeat_count_ignored: false,
     };
+    let nr_paths = words.number(1, 1024, c"invalid number of paths")?;
+    let nr_args = words.number(0, 1024, c"invalid number of selector args")?;
     for _ in 0..nr_paths {
         let mut words = words.take(1 + nr_args, c"not enough path parameters")?;
         let device = words.next().ok_or(Refused::because(c"no device given"))?;
-        if words.len() > 1 {
-            return Err(Refused::because(
-                c"round-robin ps: incorrect number of arguments",
-            ));
-        }
-        let mut repeat_count = 1;
-        if words.len() == 1 {
-            repeat_count = words.number(0, u32::MAX, c"round-robin ps: invalid repeat count")?;
-        }
-        group.repeat_count_ignored |= repeat_count > 1;
-        let path = PathSpec {
-            device,
-            repeat_count: repeat_count.min(1),
-        };
-        group.paths.push(path, GFP_KERNEL)?;
+        group.repeat_count_ignored |= group.selector.ignores(words.0);
+        group.selector.add_path(words.0)?;
+        group.devices.push(device, GFP_KERNEL)?;
     }
     Ok(group)
 }
@@ -237,7 +232,7 @@ impl<'a> Table<'a> {
         while words.len() > 0 {
             let group = parse_group(&mut words)?;
             repeat_count_ignored |= group.repeat_count_ignored;
-            groups.push(group.paths, GFP_KERNEL)?;
+            groups.push(group, GFP_KERNEL)?;
         }
         if groups.len() != nr_groups as usize {
             return Err(Refused::because(c"priority group count mismatch"));
@@ -289,15 +284,16 @@ mod tests {
     fn one_group_of_two() -> Result {
         let seen = with_words("0 0 1 1 round-robin 0 2 1 8:0 1000 8:16 0", |words| {
             let table = Table::parse(words).ok()?;
-            let paths = table.groups.first()?;
-            let first = paths.first()?;
-            let second = paths.get(1)?;
+            let group = table.groups.first()?;
+            let [first, second] = group.devices.as_slice() else {
+                return None;
+            };
             Some((
                 table.groups.len(),
                 table.initial_group,
                 table.repeat_count_ignored,
-                first.device.to_bytes() == b"8:0" && first.repeat_count == 1,
-                second.device.to_bytes() == b"8:16" && second.repeat_count == 0,
+                first.to_bytes() == b"8:0" && second.to_bytes() == b"8:16",
+                group.selector.kind() == Kind::RoundRobin,
                 table.features.queue_if_no_path || table.hw_handler,
             ))
         })?;
@@ -311,7 +307,10 @@ mod tests {
             "0 0 2 2 round-robin 0 1 0 /dev/a round-robin 2 x y 2 1 /dev/b 1 /dev/c 1",
             |words| {
                 let table = Table::parse(words).ok()?;
-                let sizes = (table.groups.first()?.len(), table.groups.get(1)?.len());
+                let sizes = (
+                    table.groups.first()?.devices.len(),
+                    table.groups.get(1)?.devices.len(),
+                );
                 Some((sizes, table.initial_group, table.repeat_count_ignored))
             },
         )?;
@@ -454,6 +453,75 @@ mod tests {
             group("round-robin 0 1 1 8:0 1x")?,
             c"round-robin ps: invalid repeat count"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn each_selector_has_its_words() -> Result {
+        let group = |words| {
+            let line = kernel::str::CString::try_from_fmt(fmt!("0 0 1 1 {words}"))?;
+            reason(line.to_str().map_err(|_| EINVAL)?)
+        };
+        for taken in [
+            "queue-length 0 2 1 8:0 1 8:16 5",
+            "queue-length 1 x 1 0 8:0",
+            "service-time 0 2 2 8:0 1 100 8:16 1 0",
+            "service-time 0 1 1 8:0 1",
+            "historical-service-time 0 1 1 8:0 7",
+            "historical-service-time 2 1023 9 1 0 8:0",
+            "io-affinity 0 1 1 8:0 1",
+        ] {
+            assert_eq!(group(taken)?, c"");
+        }
+        for (refused, reason) in [
+            (
+                "queue-length 0 1 2 8:0 1 1",
+                c"queue-length ps: incorrect number of arguments",
+            ),
+            (
+                "queue-length 0 1 1 8:0 x",
+                c"queue-length ps: invalid repeat count",
+            ),
+            (
+                "service-time 0 1 3 8:0 1 1 1",
+                c"service-time ps: incorrect number of arguments",
+            ),
+            (
+                "service-time 0 1 2 8:0 x 1",
+                c"service-time ps: invalid repeat count",
+            ),
+            (
+                "service-time 0 1 2 8:0 1 101",
+                c"service-time ps: invalid relative_throughput value",
+            ),
+            (
+                "historical-service-time 1 1024 1 0 8:0",
+                c"path selector constructor failed",
+            ),
+            (
+                "historical-service-time 0 1 2 8:0 1 1",
+                c"historical-service-time ps: incorrect number of arguments",
+            ),
+            (
+                "historical-service-time 0 1 1 8:0 -",
+                c"historical-service-time ps: invalid repeat count",
+            ),
+            (
+                "io-affinity 0 1 0 8:0",
+                c"io-affinity ps: invalid number of arguments",
+            ),
+            (
+                "io-affinity 0 1 1 8:0 z",
+                c"io-affinity ps: invalid cpumask",
+            ),
+            (
+                "io-affinity 0 2 1 8:0 1 8:16 1",
+                c"io-affinity ps: No new/valid CPU mapping found",
+            ),
+            ("no-such 0 1 0 8:0", c"unknown path selector type"),
+        ] {
+            assert_eq!(group(refused)?, reason);
+        }
         Ok(())
     }
 

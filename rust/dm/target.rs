@@ -15,6 +15,7 @@ use super::{
         Kept, //
     },
     message::Message,
+    selector::Selector,
     status::{
         self,
         PathStatus, //
@@ -72,6 +73,7 @@ use crate::{
     mpath::{
         group::{
             Builder,
+            Demand,
             Groups,
             Switch, //
         },
@@ -84,7 +86,7 @@ use crate::{
     },
 };
 use kernel::{
-    impl_has_delayed_work, new_delayed_work, new_work,
+    impl_has_delayed_work, new_delayed_work, new_mutex, new_work,
     prelude::*,
     str::CString,
     sync::{
@@ -93,7 +95,8 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        Mutex, //
     },
     workqueue::{
         DelayedWork,
@@ -108,14 +111,18 @@ pub(super) const RETRY: u64 = 1;
 const EVENT: u64 = 2;
 pub(super) const NO_PATH: u64 = 3;
 
+/// A group counts its I/O.
+pub(super) const COUNTS: u32 = 1 << 0;
+/// A path may have had a soft error since it last worked.
+pub(super) const SUSPECTS: u32 = 1 << 1;
+
 /// A path of a map.
 pub(super) struct Path {
     /// Among all paths of the map.
-    pub(super) number: usize,
+    pub(super) number: u32,
     pub(super) device: DeviceId,
     devt: DevT,
     name: DeviceName,
-    repeat_count: u32,
     pub(super) state: PathState,
 }
 
@@ -129,10 +136,6 @@ impl HasState for Path {
 impl PathStatus for Path {
     fn name(&self) -> &DeviceName {
         &self.name
-    }
-
-    fn repeat_count(&self) -> u32 {
-        self.repeat_count
     }
 }
 
@@ -179,12 +182,14 @@ pub(crate) struct Multipath {
     /// As dm core calls the map in the log: `major:minor`.
     pub(super) name: CString,
     features: Features,
-    pub(super) groups: Groups<KBox<Path>>,
+    pub(super) groups: Groups<KBox<Path>, Selector>,
     #[pin]
     pub(super) state: SpinLockIrq<State>,
-    /// Whether a path may have had a soft error since it last worked: only then is there something
-    /// to note when a clone succeeds.
-    pub(super) suspects: Atomic<u32>,
+    /// What is to be noted when a clone succeeds: [`COUNTS`] for the map's life, and [`SUSPECTS`].
+    pub(super) notes: Atomic<u32>,
+    /// The number of the group that was probed last; held while one is.
+    #[pin]
+    pub(super) probed: Mutex<Option<u32>>,
     pub(super) queues: Arc<Queues>,
     events: Arc<TableEvents>,
     #[pin]
@@ -245,12 +250,12 @@ impl Multipath {
         queues: ArcBorrow<'_, Queues>,
     ) -> Result<Arc<Self>> {
         let mut builder = Builder::new();
-        for specs in table.groups {
-            let mut paths = KVec::with_capacity(specs.len(), GFP_KERNEL)?;
-            for spec in specs {
-                let number = builder.paths() + paths.len();
+        for group in table.groups {
+            let mut paths = KVec::with_capacity(group.devices.len(), GFP_KERNEL)?;
+            for name in group.devices {
+                let number = u32::try_from(builder.paths() + paths.len())?;
                 let device = setup
-                    .get_device(spec.device)
+                    .get_device(name)
                     .map_err(|error| setup.fail(c"error getting device", error))?;
                 let (name, devt, zoned) = setup
                     .device(device)
@@ -264,12 +269,11 @@ impl Multipath {
                     device,
                     devt,
                     name,
-                    repeat_count: spec.repeat_count,
                     state: PathState::new(AccessState::Optimized),
                 };
                 paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
             }
-            builder.push(paths)?;
+            builder.push(paths, group.selector)?;
         }
         let groups = builder.build();
         let state = State {
@@ -280,6 +284,7 @@ impl Multipath {
             parked: BioList::new(),
             delayed: BioList::new(),
         };
+        let notes = if groups.count() { COUNTS } else { 0 };
         let name = CString::try_from_fmt(fmt!("{}", setup.device_name()))?;
         Arc::pin_init(
             pin_init!(Self {
@@ -287,7 +292,8 @@ impl Multipath {
                 features: table.features,
                 groups,
                 state <- new_spinlock_irq!(state, "rmpath_dm_state"),
-                suspects: Atomic::new(0),
+                notes: Atomic::new(notes),
+                probed <- new_mutex!(None, "rmpath_dm_probed"),
                 queues: queues.into(),
                 events: setup.events().clone(),
                 requeue <- new_work!("rmpath_dm_requeue"),
@@ -328,6 +334,7 @@ impl Multipath {
         let mut state = this.state.lock();
         let newly = path.state.fail(reason);
         if newly {
+            this.groups.failed(path.number as usize);
             info.path_event(PathEvent::Failed, &path.name, this.groups.usable() as u32);
         }
         let superseded = Self::review_wait(this, &mut state);
@@ -346,6 +353,7 @@ impl Multipath {
         let mut state = this.state.lock();
         let had_failed = path.state.reinstate();
         if had_failed {
+            this.groups.reinstated(path.number as usize);
             let valid_paths = this.groups.usable() as u32;
             info.path_event(PathEvent::Reinstated, &path.name, valid_paths);
         }
@@ -435,8 +443,8 @@ impl Target for Multipath {
 
     #[inline]
     fn map<'a>(this: ArcBorrow<'_, Self>, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
-        let Some(path) = this.groups.pick() else {
-            return this.map_otherwise(bio);
+        let Some(path) = this.groups.glance() else {
+            return this.map_by_load(bio);
         };
         bio.data_mut().path = path.number;
         bio.remap(path.device)
@@ -444,8 +452,9 @@ impl Target for Multipath {
 
     #[inline]
     fn succeeded(this: ArcBorrow<'_, Self>, bio: SucceededBio<'_, Self>) {
-        if this.suspects.load_once() != 0 {
-            this.clear(bio.data());
+        let notes = this.notes.load_once();
+        if notes != 0 {
+            this.note_success(notes, &bio);
         }
     }
 
@@ -481,11 +490,11 @@ impl Target for Multipath {
 
     fn status(
         this: ArcBorrow<'_, Self>,
-        _info: &TargetInfo,
+        info: &TargetInfo,
         kind: StatusKind,
         out: &mut StatusWriter<'_>,
     ) {
-        let target = (Self::NAME, Self::VERSION);
+        let target = (info.type_name(), Self::VERSION);
         // Until all is written, so that what is shown was true at one time.
         let state = this.state.lock();
         let view = status::View {
@@ -537,14 +546,18 @@ impl Target for Multipath {
     }
 
     fn prepare_ioctl(this: ArcBorrow<'_, Self>, _info: &TargetInfo) -> Result<Ioctl> {
-        if let Some(path) = this.groups.pick() {
-            return Ok(Ioctl::Forward(path.device));
+        if let Some(picked) = this.groups.pick(Demand::Other) {
+            return Ok(Ioctl::Forward(picked.path.device));
         }
         let mut state = this.state.lock();
-        match this.groups.choose(&mut state.switch) {
-            Some(path) => Ok(Ioctl::Forward(path.device)),
+        match this.groups.choose(&mut state.switch, Demand::Other) {
+            Some(picked) => Ok(Ioctl::Forward(picked.path.device)),
             None if state.queue_if_no_path => Ok(Ioctl::Wait),
             None => Err(EIO),
         }
+    }
+
+    fn probe_paths(this: ArcBorrow<'_, Self>, info: &TargetInfo) -> Result {
+        Self::probe(this, info)
     }
 }

@@ -7,6 +7,7 @@
 
 #include "bio.c"
 #include "block_device.c"
+#include "cpumask.c"
 #include "debugfs.c"
 #include "device_mapper.c"
 #include "gendisk.c"

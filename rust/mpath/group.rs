@@ -12,13 +12,7 @@
 //! as it has a path, even if a better one has one again; then it is the turn of the group that was
 //! asked for, then of each in order, and of the bypassed ones at last.
 
-use super::{
-    path::PathState,
-    selector::{
-        round_robin::RoundRobin,
-        HasState, //
-    },
-};
+use super::selector::HasState;
 use crate::abstractions::atomic::LoadOnce;
 use core::ops::Deref;
 use kernel::{
@@ -32,10 +26,70 @@ use kernel::{
 /// No group; a group is its index and one more.
 const NONE: u32 = 0;
 
+/// What a path is wanted for.
+#[derive(Clone, Copy)]
+pub(crate) enum Demand {
+    /// I/O of so many bytes, which is counted on the path, if its group counts, until
+    /// [`Groups::ended`].
+    Io(u32),
+    /// Something that nobody counts.
+    Other,
+}
+
+/// A path that was chosen.
+pub(crate) struct Picked<'a, P> {
+    pub(crate) path: &'a P,
+    /// When the I/O began, if the group wants to know that when it ends: nanoseconds of the monotonic
+    /// clock, else 0.
+    pub(crate) start: u64,
+}
+
+/// How a group chooses among its paths, and what it has to know for that. Paths are told apart by
+/// their index in the group. All methods: any context.
+pub(crate) trait Chooser {
+    /// A usable path, if all that it takes to know which is a look at the paths, and nothing is to be
+    /// counted.
+    #[inline]
+    fn glance<'a, P: Member>(&self, _paths: &'a [P]) -> Option<&'a P> {
+        None
+    }
+
+    /// A usable path. Somebody may come by meanwhile who makes one usable, so that finding none
+    /// decides nothing: [`Chooser::choose`] does.
+    fn pick<'a, P: Member>(&self, paths: &'a [P], demand: Demand) -> Option<Picked<'a, P>>;
+
+    /// As [`Chooser::pick`], and a path of which `wanted` is true if there is such a one.
+    fn pick_if<'a, P: Member>(
+        &self,
+        paths: &'a [P],
+        demand: Demand,
+        wanted: impl Fn(&P) -> bool,
+    ) -> Option<Picked<'a, P>>;
+
+    /// As [`Chooser::pick`], under the lock of the groups' owner: what it finds is so.
+    fn choose<'a, P: Member>(&self, paths: &'a [P], demand: Demand) -> Option<Picked<'a, P>> {
+        self.pick(paths, demand)
+    }
+
+    /// Whether I/O is counted, so that [`Chooser::ended`] is to be called.
+    fn counts(&self) -> bool {
+        false
+    }
+
+    /// The I/O of so many bytes that began at `start` has ended, however that was.
+    fn ended(&self, _index: usize, _bytes: u32, _start: u64) {}
+
+    /// A path has failed. Under the owner's lock.
+    fn failed(&self, _index: usize) {}
+
+    /// A path can be used again. Under the owner's lock.
+    fn reinstated(&self, _index: usize) {}
+}
+
 /// A group.
-struct Group<P> {
+struct Group<P, S> {
     paths: KVec<P>,
-    selector: RoundRobin,
+    selector: S,
     /// Whether it is to be used only if no other has a path. Changed under the owner's lock.
     bypassed: Atomic<bool>,
 }
@@ -44,15 +98,28 @@ struct Group<P> {
 pub(crate) struct Switch {
     next: Option<usize>,
     chosen: bool,
+    hold: Hold,
+}
+
+/// Whether messages may take the current group out of use.
+#[derive(Clone, Copy, PartialEq)]
+enum Hold {
+    /// At once.
+    Not,
+    /// Later: somebody looks at its paths.
+    Held,
+    /// Later, and one has come.
+    Due,
 }
 
 impl Switch {
     /// The group with this number (from 1) is to be used first; 0 or one that there is not: none.
-    pub(crate) fn new(initial: u32, groups: &Groups<impl Member>) -> Self {
+    pub(crate) fn new(initial: u32, groups: &Groups<impl Member, impl Chooser>) -> Self {
         let next = groups.index(initial);
         Self {
             next,
             chosen: false,
+            hold: Hold::Not,
         }
     }
 
@@ -67,34 +134,53 @@ pub(crate) trait Member: Deref<Target: HasState> {}
 
 impl<P: Deref<Target: HasState>> Member for P {}
 
-/// Groups that are still being made.
-pub(crate) struct Builder<P>(KVec<Group<P>>);
+/// Where a path is.
+#[derive(Clone, Copy)]
+struct Place {
+    group: u32,
+    index: u32,
+}
 
-impl<P: Member> Builder<P> {
+/// Groups that are still being made.
+pub(crate) struct Builder<P, S> {
+    groups: KVec<Group<P, S>>,
+    places: KVec<Place>,
+}
+
+impl<P: Member, S: Chooser> Builder<P, S> {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self(KVec::new())
+        Self {
+            groups: KVec::new(),
+            places: KVec::new(),
+        }
     }
 
     /// Adds a group of `paths`. `ENOMEM`. May sleep.
-    pub(crate) fn push(&mut self, paths: KVec<P>) -> Result {
+    pub(crate) fn push(&mut self, paths: KVec<P>, selector: S) -> Result {
+        let group = self.groups.len() as u32;
+        self.places.reserve(paths.len(), GFP_KERNEL)?;
+        for index in 0..paths.len() as u32 {
+            self.places.push(Place { group, index }, GFP_KERNEL)?;
+        }
         let group = Group {
             paths,
-            selector: RoundRobin::new()?,
+            selector,
             bypassed: Atomic::new(false),
         };
-        Ok(self.0.push(group, GFP_KERNEL)?)
+        Ok(self.groups.push(group, GFP_KERNEL)?)
     }
 
     /// How many paths there are by now: the number that the next one will have.
     pub(crate) fn paths(&self) -> usize {
-        self.0.iter().map(|group| group.paths.len()).sum()
+        self.places.len()
     }
 
     /// Makes them what they are.
-    pub(crate) fn build(self) -> Groups<P> {
+    pub(crate) fn build(self) -> Groups<P, S> {
         Groups {
-            groups: self.0,
+            groups: self.groups,
+            places: self.places,
             current: Atomic::new(NONE),
         }
     }
@@ -112,13 +198,15 @@ pub(crate) enum Standing {
 }
 
 /// Priority groups, numbered from 1, and their paths, numbered from 0 throughout.
-pub(crate) struct Groups<P> {
-    groups: KVec<Group<P>>,
+pub(crate) struct Groups<P, S> {
+    groups: KVec<Group<P, S>>,
+    /// Of each path, by its number.
+    places: KVec<Place>,
     /// [`NONE`], or the index and one more. Changed under the owner's lock.
     current: Atomic<u32>,
 }
 
-impl<P: Member> Groups<P> {
+impl<P: Member, S: Chooser> Groups<P, S> {
     /// How many groups there are.
     pub(crate) fn len(&self) -> usize {
         self.groups.len()
@@ -129,14 +217,44 @@ impl<P: Member> Groups<P> {
         self.groups.iter().flat_map(|group| group.paths.iter())
     }
 
+    /// The group of the path with this number, and its index there.
+    fn place(&self, number: usize) -> Option<(&Group<P, S>, usize)> {
+        let place = self.places.get(number)?;
+        let group = self.groups.get(place.group as usize)?;
+        Some((group, place.index as usize))
+    }
+
     /// The path with this number.
     pub(crate) fn path(&self, number: usize) -> Option<&P> {
-        let mut index = number;
-        self.groups.iter().find_map(|group| {
-            let path = group.paths.get(index);
-            index = index.wrapping_sub(group.paths.len());
-            path
-        })
+        let (group, index) = self.place(number)?;
+        group.paths.get(index)
+    }
+
+    /// Whether a group counts I/O, so that [`Groups::ended`] is to be called.
+    pub(crate) fn count(&self) -> bool {
+        self.groups.iter().any(|group| group.selector.counts())
+    }
+
+    /// I/O of so many bytes has ended on the path with this number: for each time that one was
+    /// chosen for I/O, once. `start` is what [`Picked`] said. Any context.
+    pub(crate) fn ended(&self, number: usize, bytes: u32, start: u64) {
+        if let Some((group, index)) = self.place(number) {
+            group.selector.ended(index, bytes, start);
+        }
+    }
+
+    /// The path with this number has failed. Under the owner's lock.
+    pub(crate) fn failed(&self, number: usize) {
+        if let Some((group, index)) = self.place(number) {
+            group.selector.failed(index);
+        }
+    }
+
+    /// The path with this number can be used again. Under the owner's lock.
+    pub(crate) fn reinstated(&self, number: usize) {
+        if let Some((group, index)) = self.place(number) {
+            group.selector.reinstated(index);
+        }
     }
 
     /// How many paths are usable.
@@ -150,8 +268,8 @@ impl<P: Member> Groups<P> {
         (index < self.groups.len()).then_some(index)
     }
 
-    /// The groups, in order: how they stand, and their paths.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Standing, &[P])> {
+    /// The groups, in order: how they stand, how they choose, and their paths.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Standing, &S, &[P])> {
         let current = self.current.load(Relaxed) as usize;
         self.groups.iter().enumerate().map(move |(index, group)| {
             let standing = if group.bypassed.load(Relaxed) {
@@ -161,53 +279,67 @@ impl<P: Member> Groups<P> {
             } else {
                 Standing::Enabled
             };
-            (standing, group.paths.as_slice())
+            (standing, &group.selector, group.paths.as_slice())
         })
     }
 
     /// The current group.
     #[inline]
-    fn current(&self) -> Option<&Group<P>> {
+    fn current(&self) -> Option<&Group<P, S>> {
         self.groups
             .get((self.current.load_once() as usize).wrapping_sub(1))
+    }
+
+    /// A path of the current group for I/O, if that is easily said. Any context, no lock needed.
+    ///
+    /// `None` says nothing: [`Self::pick`] may know one.
+    #[inline]
+    pub(crate) fn glance(&self) -> Option<&P> {
+        let group = self.current()?;
+        group.selector.glance(&group.paths)
     }
 
     /// A path of the current group, if there is one. Any context, no lock needed.
     ///
     /// `None` decides nothing: [`Self::choose`] does.
-    #[inline]
-    pub(crate) fn pick(&self) -> Option<&P> {
+    pub(crate) fn pick(&self, demand: Demand) -> Option<Picked<'_, P>> {
         let group = self.current()?;
-        group.selector.select(&group.paths)
+        group.selector.pick(&group.paths, demand)
     }
 
     /// As [`Self::pick`], and a path of which `wanted` is true if the group has such a one.
-    pub(crate) fn pick_if(&self, wanted: impl Fn(&P) -> bool) -> Option<&P> {
+    pub(crate) fn pick_if(
+        &self,
+        demand: Demand,
+        wanted: impl Fn(&P) -> bool,
+    ) -> Option<Picked<'_, P>> {
         let group = self.current()?;
-        group.selector.select_if(&group.paths, wanted)
+        group.selector.pick_if(&group.paths, demand, wanted)
     }
 
     /// A path, of another group if the current one has none. Any context.
     ///
     /// `None` if no path is usable, and none becomes so while the lock of `switch` is held.
-    pub(crate) fn choose(&self, switch: &mut Switch) -> Option<&P> {
+    pub(crate) fn choose(&self, switch: &mut Switch, demand: Demand) -> Option<Picked<'_, P>> {
         switch.chosen = true;
         if !self.paths().any(|path| path.state().is_usable()) {
             self.current.store(NONE, Relaxed);
             return None;
         }
-        if let Some(path) = self.pick() {
-            return Some(path);
+        if let Some(group) = self.current() {
+            if let Some(picked) = group.selector.choose(&group.paths, demand) {
+                return Some(picked);
+            }
         }
         if let Some(index) = switch.next.take() {
-            if let Some(path) = self.use_group(index) {
-                return Some(path);
+            if let Some(picked) = self.use_group(index, demand) {
+                return Some(picked);
             }
         }
         [false, true].into_iter().find_map(|bypassed| {
             (0..self.groups.len())
                 .filter(|&index| self.is_bypassed(index) == bypassed)
-                .find_map(|index| self.use_group(index))
+                .find_map(|index| self.use_group(index, demand))
         })
     }
 
@@ -218,11 +350,19 @@ impl<P: Member> Groups<P> {
     }
 
     /// Makes a group the current one, if it has a path.
-    fn use_group(&self, index: usize) -> Option<&P> {
+    fn use_group(&self, index: usize, demand: Demand) -> Option<Picked<'_, P>> {
         let group = self.groups.get(index)?;
-        let path = group.selector.select(&group.paths)?;
+        let picked = group.selector.choose(&group.paths, demand)?;
         self.current.store(index as u32 + 1, Relaxed);
-        Some(path)
+        Some(picked)
+    }
+
+    /// Has no group be the current one, so that the next choice is made anew.
+    fn leave(&self, switch: &mut Switch) {
+        match switch.hold {
+            Hold::Not => self.current.store(NONE, Relaxed),
+            Hold::Held | Hold::Due => switch.hold = Hold::Due,
+        }
     }
 
     /// Has the group with this number used from the next choice on, and all bypassed ones allowed
@@ -233,19 +373,46 @@ impl<P: Member> Groups<P> {
             group.bypassed.store(false, Relaxed);
         }
         switch.next = Some(index);
-        self.current.store(NONE, Relaxed);
+        self.leave(switch);
         Ok(())
     }
 
     /// Sets whether the group with this number is bypassed. `EINVAL` if there is none.
-    ///
-    /// The `switch` is there to show that the lock is held.
-    pub(crate) fn bypass(&self, _switch: &mut Switch, number: u32, bypassed: bool) -> Result {
+    pub(crate) fn bypass(&self, switch: &mut Switch, number: u32, bypassed: bool) -> Result {
         let index = self.index(number).ok_or(EINVAL)?;
         let group = self.groups.get(index).ok_or(EINVAL)?;
         group.bypassed.store(bypassed, Relaxed);
-        self.current.store(NONE, Relaxed);
+        self.leave(switch);
         Ok(())
+    }
+
+    /// The number of the current group, if there is one.
+    pub(crate) fn current_number(&self) -> Option<u32> {
+        match self.current.load(Relaxed) {
+            NONE => None,
+            number => Some(number),
+        }
+    }
+
+    /// The paths of the group with this number.
+    pub(crate) fn paths_of(&self, number: u32) -> &[P] {
+        self.index(number)
+            .and_then(|index| self.groups.get(index))
+            .map_or(&[], |group| &group.paths)
+    }
+
+    /// Until [`Self::release`] the current group stays that, whatever messages say, as long as it has
+    /// a path.
+    pub(crate) fn hold(&self, switch: &mut Switch) {
+        switch.hold = Hold::Held;
+    }
+
+    /// What messages have said since [`Self::hold`] comes true.
+    pub(crate) fn release(&self, switch: &mut Switch) {
+        let hold = core::mem::replace(&mut switch.hold, Hold::Not);
+        if hold == Hold::Due {
+            self.leave(switch);
+        }
     }
 
     /// The number of the group that is used now, or will be.
@@ -260,11 +427,11 @@ impl<P: Member> Groups<P> {
 
 /// A path of tests.
 #[cfg(CONFIG_KUNIT = "y")]
-pub(crate) struct TestPath(pub(crate) u32, pub(crate) PathState);
+pub(crate) struct TestPath(pub(crate) u32, pub(crate) super::path::PathState);
 
 #[cfg(CONFIG_KUNIT = "y")]
 impl HasState for TestPath {
-    fn state(&self) -> &PathState {
+    fn state(&self) -> &super::path::PathState {
         &self.1
     }
 }
@@ -275,11 +442,69 @@ mod tests {
     use super::*;
     use crate::mpath::path::{
         AccessState,
-        FailReason, //
+        FailReason,
+        PathState, //
     };
 
+    /// The first usable path. Notes which one was told what.
+    struct First {
+        events: Atomic<u32>,
+    }
+
+    impl First {
+        fn new() -> Self {
+            Self {
+                events: Atomic::new(0),
+            }
+        }
+
+        fn note(&self, event: u32) {
+            let before = self.events.load(Relaxed);
+            self.events.store(before * 10 + event, Relaxed);
+        }
+    }
+
+    impl Chooser for First {
+        fn pick<'a, P: Member>(&self, paths: &'a [P], demand: Demand) -> Option<Picked<'a, P>> {
+            self.pick_if(paths, demand, |_| true)
+        }
+
+        fn pick_if<'a, P: Member>(
+            &self,
+            paths: &'a [P],
+            _demand: Demand,
+            wanted: impl Fn(&P) -> bool,
+        ) -> Option<Picked<'a, P>> {
+            let usable = |path: &&P| path.state().is_usable();
+            let path = paths
+                .iter()
+                .filter(usable)
+                .find(|path| wanted(path))
+                .or_else(|| paths.iter().find(usable))?;
+            Some(Picked { path, start: 7 })
+        }
+
+        fn counts(&self) -> bool {
+            true
+        }
+
+        fn ended(&self, index: usize, bytes: u32, start: u64) {
+            self.note(index as u32 + bytes + start as u32);
+        }
+
+        fn failed(&self, index: usize) {
+            self.note(index as u32 + 3);
+        }
+
+        fn reinstated(&self, index: usize) {
+            self.note(index as u32 + 5);
+        }
+    }
+
+    type TestGroups = Groups<KBox<TestPath>, First>;
+
     /// Groups of two paths each, which are numbered throughout.
-    fn groups(count: u32) -> Result<Groups<KBox<TestPath>>> {
+    fn groups(count: u32) -> Result<TestGroups> {
         let mut builder = Builder::new();
         for group in 0..count {
             let mut paths = KVec::new();
@@ -287,21 +512,25 @@ mod tests {
                 let path = TestPath(number, PathState::new(AccessState::Optimized));
                 paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
             }
-            builder.push(paths)?;
+            builder.push(paths, First::new())?;
         }
         Ok(builder.build())
     }
 
     /// The number of the group (from 1) of the chosen path; 0 is none.
-    fn chosen(groups: &Groups<KBox<TestPath>>, switch: &mut Switch) -> u32 {
-        groups.choose(switch).map_or(0, |path| path.0 / 2 + 1)
+    fn chosen(groups: &TestGroups, switch: &mut Switch) -> u32 {
+        groups
+            .choose(switch, Demand::Other)
+            .map_or(0, |picked| picked.path.0 / 2 + 1)
     }
 
-    fn picked(groups: &Groups<KBox<TestPath>>) -> u32 {
-        groups.pick().map_or(0, |path| path.0 / 2 + 1)
+    fn picked(groups: &TestGroups) -> u32 {
+        groups
+            .pick(Demand::Io(4096))
+            .map_or(0, |picked| picked.path.0 / 2 + 1)
     }
 
-    fn set(groups: &Groups<KBox<TestPath>>, group: u32, usable: bool) {
+    fn set(groups: &TestGroups, group: u32, usable: bool) {
         for path in groups.paths().filter(|path| path.0 / 2 + 1 == group) {
             if usable {
                 path.1.reinstate();
@@ -311,7 +540,7 @@ mod tests {
         }
     }
 
-    fn fail(groups: &Groups<KBox<TestPath>>, number: usize) {
+    fn fail(groups: &TestGroups, number: usize) {
         if let Some(path) = groups.path(number) {
             path.1.fail(FailReason::Io);
         }
@@ -344,12 +573,16 @@ mod tests {
     fn another_path_is_one_of_the_same_group() -> Result {
         let groups = groups(2)?;
         let mut switch = Switch::new(1, &groups);
-        assert!(groups.pick_if(|_| true).is_none());
+        assert!(groups.pick_if(Demand::Other, |_| true).is_none());
         assert_eq!(groups.path(3).map(|path| path.0), Some(3));
         assert!(groups.path(4).is_none());
         assert!(groups.path(usize::MAX).is_none());
-        groups.choose(&mut switch);
-        let number = |avoid| groups.pick_if(|path| path.0 != avoid).map(|path| path.0);
+        groups.choose(&mut switch, Demand::Other);
+        let number = |avoid| {
+            groups
+                .pick_if(Demand::Other, |path| path.0 != avoid)
+                .map(|picked| picked.path.0)
+        };
         for _ in 0..10 {
             assert_eq!(number(0), Some(1));
             assert_eq!(number(1), Some(0));
@@ -421,11 +654,11 @@ mod tests {
         assert_eq!(chosen(&groups, &mut switch), 2);
         set(&groups, 2, false);
         assert_eq!(chosen(&groups, &mut switch), 1);
-        let standings = groups.iter().map(|(standing, _)| standing);
+        let standings = groups.iter().map(|(standing, _, _)| standing);
         assert!(standings.eq([Standing::Disabled, Standing::Enabled]));
         assert!(groups.bypass(&mut switch, 1, false).is_ok());
         assert_eq!(chosen(&groups, &mut switch), 1);
-        let standings = groups.iter().map(|(standing, _)| standing);
+        let standings = groups.iter().map(|(standing, _, _)| standing);
         assert!(standings.eq([Standing::Active, Standing::Enabled]));
         Ok(())
     }
@@ -441,7 +674,7 @@ mod tests {
         assert_eq!(groups.shown(&switch), 2);
         assert!(groups
             .iter()
-            .all(|(standing, _)| standing == Standing::Enabled));
+            .all(|(standing, _, _)| standing == Standing::Enabled));
         assert_eq!(chosen(&groups, &mut switch), 2);
         Ok(())
     }
@@ -460,12 +693,53 @@ mod tests {
 
     #[test]
     fn there_may_be_no_groups() -> Result {
-        let groups = Builder::<KBox<TestPath>>::new().build();
+        let groups = Builder::<KBox<TestPath>, First>::new().build();
         let mut switch = Switch::new(0, &groups);
         assert_eq!(groups.len(), 0);
         assert_eq!(groups.shown(&switch), 0);
-        assert!(groups.choose(&mut switch).is_none());
-        assert!(groups.pick().is_none());
+        assert!(groups.choose(&mut switch, Demand::Other).is_none());
+        assert!(groups.pick(Demand::Other).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn what_concerns_a_path_comes_to_its_group() -> Result {
+        let groups = groups(2)?;
+        groups.ended(0, 1, 0);
+        groups.ended(3, 0, 1);
+        groups.failed(3);
+        groups.reinstated(2);
+        for number in [4, usize::MAX] {
+            groups.ended(number, 1, 1);
+            groups.failed(number);
+            groups.reinstated(number);
+        }
+        let heard: [u32; 2] =
+            core::array::from_fn(|group| groups.groups[group].selector.events.load(Relaxed));
+        let counts = groups.count();
+        drop(groups);
+        assert_eq!(heard, [1, 245]);
+        assert!(counts);
+        Ok(())
+    }
+
+    #[test]
+    fn while_it_is_held_a_group_stays() -> Result {
+        let groups = groups(2)?;
+        let mut switch = Switch::new(1, &groups);
+        assert_eq!(chosen(&groups, &mut switch), 1);
+        groups.hold(&mut switch);
+        assert!(groups.switch_to(&mut switch, 2).is_ok());
+        assert_eq!(groups.current_number(), Some(1));
+        assert_eq!(chosen(&groups, &mut switch), 1);
+        groups.release(&mut switch);
+        assert_eq!(groups.current_number(), None);
+        assert_eq!(chosen(&groups, &mut switch), 2);
+        groups.hold(&mut switch);
+        groups.release(&mut switch);
+        assert_eq!(groups.current_number(), Some(2));
+        assert_eq!(groups.paths_of(2).len(), 2);
+        assert_eq!(groups.paths_of(0).len() + groups.paths_of(3).len(), 0);
         Ok(())
     }
 }

@@ -95,6 +95,11 @@ impl<T: Target> Owned<T> {
         unsafe { TargetInfo::from_raw(self.per_bio().ti) }
     }
 
+    #[inline]
+    fn bytes(&self) -> u32 {
+        self.per_bio().record.bytes()
+    }
+
     fn is_nowait(&self) -> bool {
         self.per_bio().record.opf & bindings::RMPATH_REQ_NOWAIT != 0
     }
@@ -172,6 +177,14 @@ impl<'a, T: Target> SucceededBio<'a, T> {
         let per_bio = unsafe { &*PerBio::<T::BioData>::of(*self.0) };
         (!per_bio.ended).then_some(&per_bio.data)
     }
+
+    /// How many bytes it had when it came to the target.
+    pub(crate) fn bytes(&self) -> u32 {
+        // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
+        unsafe { &*PerBio::<T::BioData>::of(*self.0) }
+            .record
+            .bytes()
+    }
 }
 
 /// Ties a value to one call: it can be neither kept for nor taken from another.
@@ -224,6 +237,12 @@ impl<'a, T: Target> MapBio<'a, T> {
     #[inline]
     pub(crate) fn data_mut(&mut self) -> &mut T::BioData {
         self.0.data_mut()
+    }
+
+    /// How many bytes it had when it came to the target.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u32 {
+        self.0.bytes()
     }
 
     /// The target.
@@ -307,6 +326,12 @@ impl<'a, T: Target> FailedBio<'a, T> {
         self.0.data_mut()
     }
 
+    /// How many bytes it had when it came to the target.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u32 {
+        self.0.bytes()
+    }
+
     /// The target.
     pub(crate) fn info(&self) -> &TargetInfo {
         self.0.info()
@@ -375,6 +400,12 @@ impl<T: Target> KeptBio<T> {
     /// The target's data.
     pub(crate) fn data_mut(&mut self) -> &mut T::BioData {
         self.0.data_mut()
+    }
+
+    /// How many bytes it had when it came to the target.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u32 {
+        self.0.bytes()
     }
 
     /// The target.

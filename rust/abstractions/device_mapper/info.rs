@@ -207,6 +207,14 @@ impl TargetInfo {
         unsafe { CStr::from_char_ptr(name) }
     }
 
+    /// The name of the target's type, as tables have it.
+    pub(crate) fn type_name(&self) -> &CStr {
+        // SAFETY: Set before `ctr`, and not changed; a type lives for ever.
+        let name = unsafe { (*(*self.as_ptr()).type_).name };
+        // SAFETY: As above, and so does its name.
+        unsafe { CStr::from_char_ptr(name) }
+    }
+
     /// The device with this number, if the target has it.
     pub(crate) fn device(&self, id: DeviceId) -> Option<&Device> {
         self.common().device(id)

@@ -59,6 +59,12 @@ impl Record {
         }
     }
 
+    /// How many bytes the clone has.
+    #[inline]
+    pub(super) fn bytes(&self) -> u32 {
+        self.iter.bi_size
+    }
+
     /// Notes the place in the integrity data, in a record that is where it belongs: otherwise the
     /// compiler carries the room for it there by way of the stack, needed or not.
     ///

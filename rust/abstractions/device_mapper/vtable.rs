@@ -124,6 +124,7 @@ impl<T: Target> VTable<T> {
         rq_end_io: None,
         preresume: None,
         report_zones: None,
+        // dm core asks this of request-based targets only.
         busy: None,
         io_hints: None,
         direct_access: None,
@@ -379,7 +380,13 @@ impl<T: Target> VTable<T> {
         if _IOC_TYPE(cmd) == bindings::RMPATH_DM_IOCTL {
             // SAFETY: dm core gives us a place to write.
             unsafe { *forward = false };
-            return ENOTTY.to_errno();
+            if !T::HAS_PROBE_PATHS || cmd != bindings::RMPATH_DM_MPATH_PROBE_PATHS {
+                return ENOTTY.to_errno();
+            }
+            // SAFETY: dm core calls this for a target of a table that it keeps until the ioctl is
+            // over.
+            let (target, info) = unsafe { Self::both(ti) };
+            return from_result(|| T::probe_paths(target, info).map(|()| 0));
         }
         // SAFETY: dm core calls this for a target of a table that it keeps until the ioctl is over.
         let (target, info) = unsafe { Self::both(ti) };

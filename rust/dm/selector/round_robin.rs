@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! round-robin: each path in turn. Follows drivers/md/dm-ps-round-robin.c, with a turn per CPU.
+
+use super::{
+    super::table::Refused,
+    repeat_count, //
+};
+use crate::{
+    abstractions::device_mapper::Arg,
+    mpath::{
+        group::{
+            Member,
+            Picked, //
+        },
+        selector::round_robin::RoundRobin as Turns, //
+    },
+};
+use core::fmt::{
+    self,
+    Write, //
+};
+use kernel::prelude::*;
+
+/// The selector.
+pub(crate) struct RoundRobin {
+    turns: Turns,
+    /// Of each path: 0 or 1. Without effect.
+    repeat_counts: KVec<u32>,
+}
+
+impl RoundRobin {
+    pub(super) fn new() -> Result<Self, Refused> {
+        Ok(Self {
+            turns: Turns::new().map_err(|_| Refused::no_memory())?,
+            repeat_counts: KVec::new(),
+        })
+    }
+
+    /// `[<repeat count>]`
+    pub(super) fn add_path(&mut self, words: &[Arg<'_>]) -> Result<(), Refused> {
+        if words.len() > 1 {
+            return Err(Refused::because(
+                c"round-robin ps: incorrect number of arguments",
+            ));
+        }
+        let count = repeat_count(words, c"round-robin ps: invalid repeat count")?;
+        Ok(self.repeat_counts.push(count, GFP_KERNEL)?)
+    }
+
+    pub(super) fn write_table(&self, index: usize, out: &mut impl Write) -> fmt::Result {
+        write!(out, "{} ", self.repeat_counts.get(index).unwrap_or(&1))
+    }
+
+    #[inline]
+    pub(super) fn pick<'a, P: Member>(&self, paths: &'a [P]) -> Option<&'a P> {
+        self.turns.select(paths)
+    }
+
+    pub(super) fn pick_if<'a, P: Member>(
+        &self,
+        paths: &'a [P],
+        wanted: impl Fn(&P) -> bool,
+    ) -> Option<Picked<'a, P>> {
+        let path = self.turns.select_if(paths, wanted)?;
+        Some(Picked { path, start: 0 })
+    }
+}
