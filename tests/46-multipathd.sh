@@ -39,7 +39,7 @@ a=$(sdebug_disk 0) b=$(sdebug_disk 1)
 udevadm settle --timeout=120
 multipathd -d -s -v 2 >"$TMP/multipathd.log" 2>&1 &
 daemon=$!
-end_daemon() { ended $daemon || kill -9 $daemon; }
+end_daemon() { ended "$daemon" || kill -9 "$daemon"; }
 defer end_daemon
 eventually 60 "multipathd runs" sh -c "multipathd show daemon | grep -qE 'running|idle'"
 
