@@ -5,6 +5,7 @@
 mod io;
 mod message;
 mod probe;
+mod revive;
 mod selector;
 mod status;
 mod table;

@@ -49,6 +49,7 @@
 //! ```
 
 mod bio;
+mod hold;
 mod info;
 mod read;
 mod record;
@@ -64,6 +65,10 @@ pub(crate) use self::{
         MapBio,
         Mapped,
         SucceededBio, //
+    },
+    hold::{
+        Hold,
+        Holdable, //
     },
     info::{
         devt_from_path,

@@ -117,7 +117,8 @@ fn table<P: Member<Target: PathStatus>>(
         + 2 * u32::from(features.pg_init_retries > 0)
         + 2 * u32::from(features.pg_init_delay_msecs.is_some())
         + 2 * u32::from(features.queue_mode_bio)
-        + 2 * u32::from(features.no_path_timeout.is_some());
+        + 2 * u32::from(features.no_path_timeout.is_some())
+        + 2 * u32::from(features.probe_secs > 0);
     write!(out, "{words} ")?;
     if view.queue_if_no_path {
         out.push("queue_if_no_path ");
@@ -133,6 +134,9 @@ fn table<P: Member<Target: PathStatus>>(
     }
     if let Some(secs) = features.no_path_timeout {
         write!(out, "no_path_timeout {secs} ")?;
+    }
+    if features.probe_secs > 0 {
+        write!(out, "probe_secs {} ", features.probe_secs)?;
     }
     write!(out, "0 {} {} ", groups.len(), view.group)?;
     for (_, selector, paths) in groups.iter() {

@@ -66,6 +66,8 @@ pub(crate) struct Features {
     pub(crate) pg_init_delay_msecs: Option<u32>,
     /// Seconds; 0: without an end. If not given, what holds for all maps.
     pub(crate) no_path_timeout: Option<u32>,
+    /// Seconds after which a path that has failed by itself is probed; 0: never.
+    pub(crate) probe_secs: u32,
     /// `queue_mode bio` was given, which is what we do anyway.
     pub(crate) queue_mode_bio: bool,
     /// Without effect, in dm-multipath too.
@@ -147,6 +149,9 @@ impl<'a> Words<'a> {
     }
 }
 
+/// The longest pause before a path is probed, in seconds: a day.
+const MAX_PROBE_SECS: u32 = 86400;
+
 fn is(word: &CStr, name: &str) -> bool {
     word.to_bytes().eq_ignore_ascii_case(name.as_bytes())
 }
@@ -169,6 +174,9 @@ fn parse_features(mut words: Words<'_>) -> Result<Features, Refused> {
         } else if is(word, "no_path_timeout") && has_value {
             let secs = words.number(0, u32::MAX, c"no_path_timeout must be a number of seconds")?;
             features.no_path_timeout = Some(secs);
+        } else if is(word, "probe_secs") && has_value {
+            features.probe_secs =
+                words.number(0, MAX_PROBE_SECS, c"probe_secs must be between 0 and 86400")?;
         } else if is(word, "queue_mode") && has_value {
             match words.next() {
                 Some(mode) if is(mode, "bio") => features.queue_mode_bio = true,
@@ -216,7 +224,7 @@ impl<'a> Table<'a> {
     /// Understands a table line. May sleep.
     pub(crate) fn parse(words: &'a [Arg<'a>]) -> Result<Self, Refused> {
         let mut words = Words(words);
-        let features = parse_features(words.group(10, c"invalid number of feature args")?)?;
+        let features = parse_features(words.group(12, c"invalid number of feature args")?)?;
         let hw_handler = words
             .group(1024, c"invalid number of hardware handler args")?
             .len()
@@ -321,7 +329,7 @@ mod tests {
     #[test]
     fn features_are_understood() -> Result {
         let seen = with_words(
-            "10 QUEUE_IF_NO_PATH retain_attached_hw_handler pg_init_retries 50 \
+            "12 QUEUE_IF_NO_PATH retain_attached_hw_handler pg_init_retries 50 probe_secs 86400 \
              pg_init_delay_msecs 0 queue_mode BIO no_path_timeout 30 2 1 alua 0 0",
             |words| {
                 let table = Table::parse(words).ok()?;
@@ -332,7 +340,7 @@ mod tests {
                     features.pg_init_retries,
                     features.pg_init_delay_msecs,
                     features.queue_mode_bio,
-                    features.no_path_timeout,
+                    (features.no_path_timeout, features.probe_secs),
                     table.hw_handler,
                     table.groups.len(),
                 ))
@@ -340,7 +348,7 @@ mod tests {
         )?;
         assert_eq!(
             seen,
-            Some((true, true, 50, Some(0), true, Some(30), true, 0))
+            Some((true, true, 50, Some(0), true, (Some(30), 86400), true, 0))
         );
         Ok(())
     }
@@ -350,7 +358,7 @@ mod tests {
         assert_eq!(reason("")?, c"invalid number of feature args");
         assert_eq!(reason("x")?, c"invalid number of feature args");
         assert_eq!(
-            reason("11 1 2 3 4 5 6 7 8 9 10 11")?,
+            reason("13 1 2 3 4 5 6 7 8 9 10 11 12 13")?,
             c"invalid number of feature args"
         );
         assert_eq!(
@@ -369,6 +377,10 @@ mod tests {
         assert_eq!(
             reason("2 no_path_timeout -1 0 0 0")?,
             c"no_path_timeout must be a number of seconds"
+        );
+        assert_eq!(
+            reason("2 probe_secs 86401 0 0 0")?,
+            c"probe_secs must be between 0 and 86400"
         );
         assert_eq!(
             reason("1 no_path_timeout 0 0 0")?,

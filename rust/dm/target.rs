@@ -15,6 +15,7 @@ use super::{
         Kept, //
     },
     message::Message,
+    revive::Revivals,
     selector::Selector,
     status::{
         self,
@@ -46,6 +47,7 @@ use crate::{
             DeviceName,
             Ended,
             FailedBio,
+            Holdable,
             Ioctl,
             MapBio,
             Mapped,
@@ -110,6 +112,7 @@ const REQUEUE: u64 = 0;
 pub(super) const RETRY: u64 = 1;
 const EVENT: u64 = 2;
 pub(super) const NO_PATH: u64 = 3;
+pub(super) const REVIVE: u64 = 4;
 
 /// A group counts its I/O.
 pub(super) const COUNTS: u32 = 1 << 0;
@@ -121,8 +124,10 @@ pub(super) struct Path {
     /// Among all paths of the map.
     pub(super) number: u32,
     pub(super) device: DeviceId,
+    /// The same, for what is not in a callback.
+    pub(super) holdable: Holdable,
     devt: DevT,
-    name: DeviceName,
+    pub(super) name: DeviceName,
     pub(super) state: PathState,
 }
 
@@ -151,6 +156,8 @@ pub(super) struct State {
     pub(super) parked: BioList<Kept>,
     /// Clones that wait for resources.
     pub(super) delayed: BioList<Kept>,
+    /// When paths that have failed are probed.
+    pub(super) revivals: Revivals,
 }
 
 /// Whether a suspend is under way or done: it would wait for I/O that is kept.
@@ -181,7 +188,7 @@ impl State {
 pub(crate) struct Multipath {
     /// As dm core calls the map in the log: `major:minor`.
     pub(super) name: CString,
-    features: Features,
+    pub(super) features: Features,
     pub(super) groups: Groups<KBox<Path>, Selector>,
     #[pin]
     pub(super) state: SpinLockIrq<State>,
@@ -191,7 +198,7 @@ pub(crate) struct Multipath {
     #[pin]
     pub(super) probed: Mutex<Option<u32>>,
     pub(super) queues: Arc<Queues>,
-    events: Arc<TableEvents>,
+    pub(super) events: Arc<TableEvents>,
     #[pin]
     requeue: Work<Self, REQUEUE>,
     #[pin]
@@ -200,6 +207,8 @@ pub(crate) struct Multipath {
     event: Work<Self, EVENT>,
     #[pin]
     no_path: DelayedWork<Self, NO_PATH>,
+    #[pin]
+    revive: DelayedWork<Self, REVIVE>,
 }
 
 impl_has_token_work! {
@@ -209,6 +218,7 @@ impl_has_token_work! {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, RETRY> for Multipath { self.retry }
     impl HasDelayedWork<Self, NO_PATH> for Multipath { self.no_path }
+    impl HasDelayedWork<Self, REVIVE> for Multipath { self.revive }
 }
 
 impl WorkItem<REQUEUE> for Multipath {
@@ -261,12 +271,14 @@ impl Multipath {
                     .device(device)
                     .map(|device| (device.name(), device.bdev().dev(), device.bdev().is_zoned()))
                     .ok_or(ENODEV)?;
+                let holdable = setup.holdable(device).ok_or(ENODEV)?;
                 if zoned {
                     return Err(setup.fail(c"zoned devices are not supported", EINVAL));
                 }
                 let path = Path {
                     number,
                     device,
+                    holdable,
                     devt,
                     name,
                     state: PathState::new(AccessState::Optimized),
@@ -283,6 +295,7 @@ impl Multipath {
             suspend: Suspend::None,
             parked: BioList::new(),
             delayed: BioList::new(),
+            revivals: Revivals::new(table.features.probe_secs, groups.paths().count())?,
         };
         let notes = if groups.count() { COUNTS } else { 0 };
         let name = CString::try_from_fmt(fmt!("{}", setup.device_name()))?;
@@ -300,6 +313,7 @@ impl Multipath {
                 retry <- new_delayed_work!("rmpath_dm_retry"),
                 event <- new_work!("rmpath_dm_event"),
                 no_path <- new_delayed_work!("rmpath_dm_no_path"),
+                revive <- new_delayed_work!("rmpath_dm_revive"),
             }),
             GFP_KERNEL,
         )
@@ -338,8 +352,9 @@ impl Multipath {
             info.path_event(PathEvent::Failed, &path.name, this.groups.usable() as u32);
         }
         let superseded = Self::review_wait(this, &mut state);
+        let revival = Self::note_failure(this, &mut state, path, newly && reason == FailReason::Io);
         drop(state);
-        drop(superseded);
+        drop((superseded, revival));
         if newly {
             let map = info.device_name();
             pr_warn!("{map}: failing path {}\n", path.name);
@@ -347,11 +362,16 @@ impl Multipath {
         }
     }
 
-    /// Takes a path into use again.
-    fn reinstate_path(this: ArcBorrow<'_, Self>, info: &TargetInfo, path: &Path) {
+    /// Takes a path into use again, if `reinstate` says that it had failed and has not now.
+    pub(super) fn reinstate_path(
+        this: ArcBorrow<'_, Self>,
+        info: &TargetInfo,
+        path: &Path,
+        reinstate: fn(&PathState) -> bool,
+    ) {
         // So that nobody who saw no path parks a clone after the kick below.
         let mut state = this.state.lock();
-        let had_failed = path.state.reinstate();
+        let had_failed = reinstate(&path.state);
         if had_failed {
             this.groups.reinstated(path.number as usize);
             let valid_paths = this.groups.usable() as u32;
@@ -366,6 +386,15 @@ impl Multipath {
             Self::kick(this);
             Self::note_event(this);
         }
+    }
+
+    /// The suspend is over, or has failed.
+    fn end_suspend(this: ArcBorrow<'_, Self>) {
+        let mut state = this.state.lock();
+        state.suspend = Suspend::None;
+        let superseded = Self::plan_revivals(this, &mut state);
+        drop(state);
+        drop(superseded);
     }
 
     /// Does `action` with every path whose device is `device`. `EINVAL` if there is none.
@@ -434,6 +463,7 @@ impl Target for Multipath {
     }
 
     fn dtr(this: ArcBorrow<'_, Self>) {
+        this.stop_revivals();
         // The others may queue the requeue.
         drop(disarm_sync::<NO_PATH, _, _>(&*this));
         drop(disarm_sync::<RETRY, _, _>(&*this));
@@ -475,17 +505,17 @@ impl Target for Multipath {
     }
 
     fn presuspend_undo(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
-        this.state.lock().suspend = Suspend::None;
+        Self::end_suspend(this);
     }
 
     fn postsuspend(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
-        // Afterwards nothing of the map runs.
+        // Afterwards nothing of the map runs, but for reads of paths that have failed.
         flush::<REQUEUE, _>(&*this);
         flush::<EVENT, _>(&*this);
     }
 
     fn resume(this: ArcBorrow<'_, Self>, _info: &TargetInfo) {
-        this.state.lock().suspend = Suspend::None;
+        Self::end_suspend(this);
     }
 
     fn status(
@@ -526,7 +556,7 @@ impl Target for Multipath {
                 Self::fail_path(this, info, path, FailReason::Admin);
             }),
             Message::ReinstatePath(device) => this.each_path(device, |path| {
-                Self::reinstate_path(this, info, path);
+                Self::reinstate_path(this, info, path, PathState::reinstate);
             }),
             Message::BypassGroup(number, bypassed) => {
                 let mut state = this.state.lock();

@@ -2,6 +2,7 @@
 
 //! What a target can ask dm core about itself, its table and its devices.
 
+use super::hold::Holders;
 use crate::{
     abstractions::block_device::{
         Bdev,
@@ -99,6 +100,10 @@ impl Device {
         self.dev.as_ptr()
     }
 
+    pub(super) fn raw_bdev(&self) -> NonNull<bindings::block_device> {
+        self.bdev
+    }
+
     #[inline]
     pub(super) fn bdev_ptr(&self) -> *mut bindings::block_device {
         self.bdev.as_ptr()
@@ -121,6 +126,7 @@ impl Device {
 pub(super) struct Common {
     pub(super) devices: KVec<Device>,
     pub(super) events: Arc<TableEvents>,
+    pub(super) holders: Arc<Holders>,
     /// Whether a clone has ever been kept: only then can a callback outlast the last clone.
     pub(super) has_kept: Atomic<bool>,
 }
@@ -256,17 +262,25 @@ impl TargetInfo {
 ///
 /// # Invariants
 ///
-/// The table in the mutex is valid: it is taken out before it goes, which waits for the mutex.
+/// What is in the mutex is valid: it is taken out before it goes, which waits for the mutex.
 #[pin_data]
 pub(crate) struct TableEvents {
     #[pin]
     table: Mutex<Option<Table>>,
 }
 
-/// A table to raise events of.
-struct Table(NonNull<bindings::dm_table>);
+/// A table to raise events of, and its target.
+///
+/// # Invariants
+///
+/// If `made`, then `ctr` has succeeded for `ti`, and `dtr` has not begun.
+struct Table {
+    table: NonNull<bindings::dm_table>,
+    ti: NonNull<bindings::dm_target>,
+    made: bool,
+}
 
-// SAFETY: `dm_table_event` may be called by any thread.
+// SAFETY: What is done with them may be done by any thread.
 unsafe impl Send for Table {}
 
 impl TableEvents {
@@ -276,10 +290,17 @@ impl TableEvents {
     pub(super) unsafe fn new(ti: *mut bindings::dm_target) -> Result<Arc<Self>> {
         // SAFETY: The caller promises that it is valid.
         let table = NonNull::new(unsafe { (*ti).table }).ok_or(EINVAL)?;
+        let ti = NonNull::new(ti).ok_or(EINVAL)?;
+        // INVARIANT: `ctr` has not succeeded yet.
+        let table = Table {
+            table,
+            ti,
+            made: false,
+        };
         // INVARIANT: The caller promises to take it out in time.
         Arc::pin_init(
             pin_init!(Self {
-                table <- new_mutex!(Some(Table(table)), "TableEvents::table"),
+                table <- new_mutex!(Some(table), "TableEvents::table"),
             }),
             GFP_KERNEL,
         )
@@ -289,7 +310,27 @@ impl TableEvents {
     pub(crate) fn raise(&self) {
         if let Some(table) = &*self.table.lock() {
             // SAFETY: By the type invariant the table is valid as long as the mutex is held.
-            unsafe { bindings::dm_table_event(table.0.as_ptr()) };
+            unsafe { bindings::dm_table_event(table.table.as_ptr()) };
+        }
+    }
+
+    /// Does `action` with the target, if it is there. `dtr` waits for that. May sleep.
+    pub(crate) fn with(&self, action: impl FnOnce(&TargetInfo)) {
+        if let Some(table) = &*self.table.lock() {
+            if table.made {
+                // SAFETY: By the type invariants it is there, as long as the mutex is held.
+                action(unsafe { TargetInfo::from_raw(table.ti.as_ptr()) });
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `ctr` must have succeeded, and [`TableEvents::revoke`] must be called when `dtr` begins.
+    pub(super) unsafe fn made(&self) {
+        if let Some(table) = &mut *self.table.lock() {
+            // INVARIANT: The caller promises it.
+            table.made = true;
         }
     }
 

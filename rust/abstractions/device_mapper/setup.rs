@@ -2,11 +2,17 @@
 
 //! The construction of a target.
 
-use super::info::{
-    Common,
-    Device,
-    DeviceId,
-    TableEvents, //
+use super::{
+    hold::{
+        Holdable,
+        Holders, //
+    },
+    info::{
+        Common,
+        Device,
+        DeviceId,
+        TableEvents, //
+    }, //
 };
 use crate::bindings;
 use core::{
@@ -82,6 +88,7 @@ pub(crate) struct Setup<'a> {
     ti: *mut bindings::dm_target,
     devices: KVec<Device>,
     events: Arc<TableEvents>,
+    holders: Arc<Holders>,
     _ti: PhantomData<&'a mut ()>,
 }
 
@@ -96,6 +103,7 @@ impl Setup<'_> {
             devices: KVec::new(),
             // SAFETY: It is valid; `drop` revokes, or `dtr` does so for a target that has come to be.
             events: unsafe { TableEvents::new(ti)? },
+            holders: Holders::new()?,
             _ti: PhantomData,
         })
     }
@@ -130,6 +138,14 @@ impl Setup<'_> {
     /// A device that was opened.
     pub(crate) fn device(&self, id: DeviceId) -> Option<&Device> {
         self.devices.get(id.0 as usize)
+    }
+
+    /// A device that was opened, to be held outside of callbacks.
+    pub(crate) fn holdable(&self, id: DeviceId) -> Option<Holdable> {
+        let device = self.device(id)?;
+        // SAFETY: `drop` shuts the holders before it puts the device, or `dtr` does so for a target
+        // that has come to be.
+        Some(unsafe { Holdable::new(device.raw_bdev(), &self.holders) })
     }
 
     /// The name of the mapped device in messages: `major:minor`.
@@ -181,6 +197,8 @@ impl Setup<'_> {
             devices: unsafe { core::ptr::read(&this.devices) },
             // SAFETY: As above.
             events: unsafe { core::ptr::read(&this.events) },
+            // SAFETY: As above.
+            holders: unsafe { core::ptr::read(&this.holders) },
             has_kept: Atomic::new(false),
         }
     }
@@ -189,6 +207,7 @@ impl Setup<'_> {
 impl Drop for Setup<'_> {
     fn drop(&mut self) {
         self.events.revoke();
+        self.holders.shut();
         // SAFETY: By the type invariant they are devices of this target, and nobody else puts them.
         unsafe { put_devices(self.ti, &self.devices) };
     }

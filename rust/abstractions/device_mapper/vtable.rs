@@ -192,8 +192,11 @@ impl<T: Target> VTable<T> {
                 common: setup.finish(),
                 target,
             });
+            let events = private.common.events.clone();
             // SAFETY: dm core leaves this field to us.
             unsafe { (*ti).private = KBox::into_raw(private).cast() };
+            // SAFETY: It has succeeded, and `dtr` revokes.
+            unsafe { events.made() };
             Ok(0)
         })
     }
@@ -202,6 +205,10 @@ impl<T: Target> VTable<T> {
     ///
     /// As dm core calls it.
     unsafe extern "C" fn dtr(ti: *mut bindings::dm_target) {
+        // SAFETY: dm core calls this for a target whose `ctr` has succeeded.
+        let events = unsafe { TargetInfo::from_raw(ti) }.common().events.clone();
+        // Nobody looks at the target outside of its callbacks any more.
+        events.revoke();
         // SAFETY: `ctr` has set it, and dm core calls this once.
         let private = unsafe { KBox::from_raw((*ti).private.cast::<Private<T>>()) };
         if private.common.has_kept.load(Relaxed) {
@@ -210,7 +217,7 @@ impl<T: Target> VTable<T> {
             unsafe { bindings::synchronize_rcu() };
         }
         T::dtr(private.target.as_arc_borrow());
-        private.common.events.revoke();
+        private.common.holders.shut();
         // SAFETY: They were got in `ctr`. No clone is left, and `ti` is reached in callbacks and
         // through clones only.
         unsafe { put_devices(ti, &private.common.devices) };
