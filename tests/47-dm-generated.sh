@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Tables of all selectors and features, made up from a seed, on the kernel's own multipath target and on rmpath, with
 # the same messages, I/O and errors, which are made up too: status, table and IMA strings are the same, byte for byte
-# but for the target's name. So are what the selectors choose and count while I/O is under way, and the uevents.
+# but for the target's name. So are what the selectors choose and count while I/O is under way, the uevents, and the
+# reasons for which wrong tables are refused.
 #
 # RMPATH_SEED= and RMPATH_TABLES= set the seed and the number of tables.
 # Time limit: 1800 s
@@ -40,6 +41,7 @@ compared() {
 compared "$tables" generated "$seed" "$tables" "${disks[@]}"
 compared 6 inflight "${disks[0]}"
 compared 1 events "${disks[@]}"
+compared 2 reasons "${disks[@]}"
 count_is 0 "no reference is left"
 
 done_testing

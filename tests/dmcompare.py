@@ -5,6 +5,7 @@
     dmcompare.py generated SEED COUNT DISK...   tables made up from SEED, with messages, I/O and errors made up too
     dmcompare.py inflight DISK...               what the selectors choose and count while I/O is under way
     dmcompare.py events DISK...                 uevents
+    dmcompare.py reasons DISK...                what is wrong with tables that have one mistake each
 
 Prints a line "ok NAME" or "not ok NAME" for each table, the latter followed by what differs. The name of the target is
 the only difference that is allowed. Which error failed I/O ends with is not compared: rmpath passes on the last one.
@@ -453,9 +454,69 @@ def events(*names):
     compare("uevents: " + table, run)
 
 
+# --- Reasons -------------------------------------------------------------------------------------------------------------
+
+HEADS = (
+    "x|-1 0 0 0|13 a b c d e f g h i j k l m 0 0 0|1|1 nonsense 0 0 0|2 queue_if_no_path|2 queue_mode tape 0 0 0|"
+    "1 queue_mode 0 0 0|4 queue_mode bio pg_init_retries 0 0 0 0|4 queue_mode bio pg_init_retries 51 0 0 0|"
+    "4 queue_mode bio pg_init_retries x 0 0 0|4 queue_mode bio pg_init_delay_msecs 60001 0 0 0|"
+    "2 queue_mode bio|2 queue_mode bio x|2 queue_mode bio 1|2 queue_mode bio 3 a b|2 queue_mode bio 0|"
+    "2 queue_mode bio 0 x|2 queue_mode bio 0 1025 1|2 queue_mode bio 0 1|2 queue_mode bio 0 1 x|"
+    "2 queue_mode bio 0 1 1025|2 queue_mode bio 0 0 1|2 queue_mode bio 0 1 0|2 queue_mode bio 0 1 1|"
+    "2 queue_mode bio 0 0 0 x"
+).split("|")
+GROUPS = (
+    "round-robin|round-robin 0|nonsense 0 1 0 A|Round-Robin 0 1 0 A|round-robin x 1 0 A|round-robin 1025 1 0 A|"
+    "round-robin 3 a b|round-robin 0 0 0|round-robin 0 x 0 A|round-robin 0 1025 0 A|round-robin 0 1|round-robin 0 1 x A|"
+    "round-robin 0 1 1025 A|round-robin 0 1 0|round-robin 0 2 0 A|round-robin 0 1 1 A|round-robin 0 1 0 A x|"
+    "round-robin 0 1 0 /dev/no-such|round-robin 0 1 0 999:999|round-robin 0 1 0 /dev/null|round-robin 0 1 0 nonsense|"
+    "round-robin 0 1 2 A 1 1|round-robin 0 1 1 A x|round-robin 0 1 1 A 1x|round-robin 0 1 1 A -1|"
+    "queue-length|queue-length 0 1 2 A 1 1|queue-length 0 1 1 A x|queue-length 0 2 1 A 1 A 1x|queue-length x 1 0 A|"
+    "service-time 0 1 3 A 1 1 1|service-time 0 1 1 A x|service-time 0 1 2 A 1 x|service-time 0 1 2 A 1 101|"
+    "service-time 0 1 2 A 1 -1|service-time 0 2 2 A 1 1 A x 1|"
+    "historical-service-time 1 1024 1 0 A|historical-service-time 1 x 1 0 A|historical-service-time 1 -1 1 0 A|"
+    "historical-service-time 2 1 x 1 0 A|historical-service-time 3 1 1 1 1 0 A|historical-service-time 2 1 1x 1 0 A|"
+    "historical-service-time 0 1 2 A 1 1|historical-service-time 0 1 1 A x|historical-service-time 9 1 0 A|"
+    "io-affinity 0 1 0 A|io-affinity 0 1 2 A 1 1|io-affinity 0 1 1 A x|io-affinity 0 1 1 A 0|io-affinity 0 2 1 A 1 A 1|"
+    "io-affinity 0 1 1 A -1|io-affinity 0 1 1 A 1,,1|io-affinity 0 1 1 A ffffffff,ffffffff,ffffffff,ffffffff,ffffffff"
+).split("|")
+
+
+def reasons(*names):
+    """What dm core logs for a table that is refused, and the errno."""
+    disk = Disk(names[0])
+    kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    tables = HEADS + ["2 queue_mode bio 0 1 1 " + group.replace("A", disk.node) for group in GROUPS]
+
+    def run(target, table):
+        os.lseek(kmsg, 0, os.SEEK_END)
+        dmioctl.create(MAP)
+        answer = attempt(dmioctl.load, MAP, disk.sectors(), target, table)
+        dmioctl.remove(MAP)
+        logged = []
+        while True:
+            try:
+                logged.append(os.read(kmsg, 8192).decode("utf-8", "replace").partition(";")[2].split("\n")[0])
+            except OSError:
+                break
+        found = [line for line in logged if f": {target}: " in line and "table: " in line]
+        return [answer] + [line.partition(f": {target}: ")[2] for line in found]
+
+    seen = {target: [] for target in TARGETS}
+    for target in TARGETS:
+        for table in tables:
+            seen[target].append(f"{table}: {' '.join(run(target, table))}")
+    compare(f"{len(tables)} wrong tables have the same reasons", lambda target: seen[target])
+    named = [line for line in seen["rmpath"] if re.search(r": E[A-Z]+ .* \(-(E[A-Z]+|\d+)\)$", line)]
+    missing = sorted(set(seen["rmpath"]) - set(named))
+    print(("not ok " if missing else "ok ") + "each is refused with a reason")
+    for line in missing:
+        print("# " + line)
+
+
 def main():
     what, *args = sys.argv[1:]
-    {"generated": generated, "inflight": inflight, "events": events}[what](*args)
+    {"generated": generated, "inflight": inflight, "events": events, "reasons": reasons}[what](*args)
 
 
 if __name__ == "__main__":
