@@ -418,7 +418,7 @@ def hear(sock, target):
             continue
         if fields.get("DM_TARGET") == target:
             fields["DM_TARGET"] = "TARGET"
-        del fields["SEQNUM"]
+        del fields["SEQNUM"], fields["DISKSEQ"]
         return " ".join(f"{key}={value}" for key, value in sorted(fields.items()))
     return "NOTHING"
 

@@ -34,10 +34,11 @@ impl Multipath {
             None => (this.probed.lock(), true),
         };
         let mut state = this.state.lock();
+        let was_probed = |group| waited && *probed == Some(group);
         let group = this
             .groups
             .current_number()
-            .filter(|group| !info.suspended() && !(waited && *probed == Some(*group)));
+            .filter(|group| !(was_probed(*group) || info.suspended()));
         let result = if let Some(group) = group {
             this.groups.hold(&mut state.switch);
             drop(state);

@@ -48,7 +48,7 @@ impl<L> Slots<L> {
     /// Adds one at the end. May sleep.
     pub(super) fn push(&mut self, load: L) -> Result<(), AllocError> {
         let turn = Atomic::new(self.0.len() as u64);
-        Ok(self.0.push(Slot { turn, load }, GFP_KERNEL)?)
+        self.0.push(Slot { turn, load }, GFP_KERNEL)
     }
 
     /// What is known of a path.
@@ -125,10 +125,10 @@ mod tests {
                 .best(
                     &paths,
                     |path| path.number != unwanted,
-                    |_| (),
-                    |_, _| Ordering::Equal,
+                    |()| (),
+                    |(), ()| Ordering::Equal,
                 )
-                .map_or(9, |(path, _)| path.number)
+                .map_or(9, |(path, ())| path.number)
         };
         let none = usize::MAX;
         let round: [usize; 4] = core::array::from_fn(|_| pick(none));
