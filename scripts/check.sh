@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# check.sh: everything that must pass: the KUnit suites and the system tests, on the debug kernel in the VM.
+# check.sh: everything that must pass: the KUnit suites and the system tests, on the debug kernel in the VM, and before
+# them what needs no VM: the models of the removal protocol.
 #
 # Prints KTAP as it goes and, last, "N passed, N failed, N skipped": every KUnit case and every check of every system
 # test counts. Fails on any of them, on a splat in the kernel's log, on leaked memory, on a module that cannot be
 # unloaded, on a suite that the source declares and that has not run, and when nothing ran at all.
 #
-#   TESTS='04* 11*'   the system tests whose file names match (all)
-#   KUNIT=only        no system tests; KUNIT=no: no KUnit suites
+#   TESTS='04* 11*'   the system tests whose file names match (all); 'model' is the models
+#   KUNIT=only        nothing else; KUNIT=no: no KUnit suites
 #   VMS=              how many VMs share the work (1; on two cores two slow each other down)
 #   CPUS= MEMORY=     of each VM (2, 3G)
 #   KDIR=             a configured, built kernel in place of the project's debug kernel
@@ -18,6 +19,7 @@
 help_if_asked "$@"
 
 IDLE=600	# seconds without a line from the VM until it counts as dead
+LOCAL=(model)	# scripts that print TAP and need no VM
 
 "$TOP/scripts/setup.sh"
 "$TOP/scripts/kernel.sh" debug >/dev/null
@@ -25,21 +27,31 @@ IDLE=600	# seconds without a line from the VM until it counts as dead
 
 items=()
 [ "${KUNIT:-}" = no ] || items+=(kunit)
+local=()
+read -ra patterns <<<"${TESTS:-*}"
+
+# wanted NAME
+wanted() {
+	local pattern
+	for pattern in "${patterns[@]}"; do
+		# shellcheck disable=SC2053 # it is a pattern
+		[[ $1 != $pattern && ${1%.sh} != $pattern ]] || return 0
+	done
+	return 1
+}
+
 if [ "${KUNIT:-}" != only ]; then
-	read -ra patterns <<<"${TESTS:-*}"
 	for t in "$TOP"/tests/[0-9][0-9]-*.sh; do
 		[ -x "$t" ] || continue
 		t=$(basename "$t")
-		wanted=
-		for pattern in "${patterns[@]}"; do
-			# shellcheck disable=SC2053 # it is a pattern
-			[[ $t != $pattern && ${t%.sh} != $pattern ]] || wanted=1
-		done
-		[ -z "$wanted" ] || items+=("$t")
+		! wanted "$t" || items+=("$t")
+	done
+	for t in "${LOCAL[@]}"; do
+		! wanted "$t" || local+=("$t")
 	done
 fi
 total=${#items[@]}
-(( total )) || die "there is nothing to run (TESTS='${TESTS:-}', KUNIT='${KUNIT:-}')"
+(( total + ${#local[@]} )) || die "there is nothing to run (TESTS='${TESTS:-}', KUNIT='${KUNIT:-}')"
 
 vms=${VMS:-1}
 (( vms <= total )) || vms=$total
@@ -49,7 +61,34 @@ rm -rf "$out"
 mkdir -p "$out/claim"
 echo "KTAP version 1"
 # Each VM looks for leaks at its end.
-echo "1..$((total + vms))"
+echo "1..$((total + vms + ${#local[@]}))"
+
+# run_local NUMBER NAME: scripts/NAME.sh, which prints TAP, on this machine.
+run_local() {
+	local line passed=0 failed=0 skipped=0 plan=none start=$SECONDS
+	printf '    KTAP version 1\n    # Subtest: %s\n' "$2"
+	while IFS= read -r line; do
+		printf '    %s\n' "$line"
+		case "$line" in
+		'not ok '*) failed=$((failed + 1)) ;;
+		'ok '*' # SKIP'*) skipped=$((skipped + 1)) ;;
+		'ok '*) passed=$((passed + 1)) ;;
+		1..*) plan=${line#1..} ;;
+		esac
+	done < <("$TOP/scripts/$2.sh" 2>&1 </dev/null)
+	if [ "$plan" != $((passed + failed + skipped)) ]; then
+		printf '    not ok - %s keeps its plan\n' "$2"
+		failed=$((failed + 1))
+	fi
+	printf '    # %s: %d passed, %d failed, %d skipped, %d s\n' "$2" $passed $failed $skipped $((SECONDS - start))
+	(( failed )) && printf 'not '
+	printf 'ok %d %s\n' "$1" "$2"
+	echo "end $2 $passed $failed $skipped" >>"$out/progress-local"
+}
+
+for i in "${!local[@]}"; do
+	run_local $((total + vms + i + 1)) "${local[i]}"
+done
 
 # print_blocks VM: an item's lines in one piece, since several VMs speak at once.
 print_blocks() {

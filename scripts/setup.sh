@@ -48,7 +48,7 @@ list_packages() {
 		# to run the VM and the tests
 		udev dmsetup nvme-cli fio xfsprogs e2fsprogs fdisk psmisc sg3-utils multipath-tools gawk
 		# to check
-		shellcheck
+		shellcheck spin
 	)
 	WANTED=()
 	if ! find_llvm >/dev/null || ! find_libclang; then
@@ -170,7 +170,7 @@ get_packages() {
 # Elsewhere nothing can be installed, but everything may be there.
 not_debian() {
 	local c missing=()
-	for c in make gcc bc bison flex cpio perl python3 qemu-system-x86_64 dmsetup nvme fio shellcheck; do
+	for c in make gcc bc bison flex cpio perl python3 qemu-system-x86_64 dmsetup nvme fio shellcheck spin; do
 		command -v "$c" >/dev/null || missing+=("$c")
 	done
 	(( ${#missing[@]} == 0 )) || die "this is no Debian; please install what has these commands: ${missing[*]}"
