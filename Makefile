@@ -8,7 +8,7 @@ FLAVOUR ?= dev
 MINUTES ?= 10
 export CMD IOS KUNIT TESTS
 
-.PHONY: all modules modules_install clean setup kernel vm demo check model bench lint stress \
+.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail bench lint stress \
 	rustdoc htmldocs rust-analyzer distclean-cache help
 
 all: modules
@@ -37,12 +37,16 @@ vm: ## a shell in the VM with the module built; CMD='...' runs one command; FLAV
 demo: ## the whole story on real devices in the VM
 	@scripts/demo.sh
 
-check: ## KUnit and the system tests on the debug kernel, and the models; TESTS='04*' selects, KUNIT=only
+check: ## KUnit and the system tests on the debug kernel, the models, misuse; TESTS='04*' selects, KUNIT=only
 	@scripts/check.sh
 
 model: ## every order of events in the models of the removal protocol, by spin; LONG=1 looks at larger ones
 	@scripts/setup.sh
 	@scripts/model.sh $(if $(LONG),--long)
+
+compile-fail: ## misuse of the types that own, which must not compile
+	@scripts/setup.sh
+	@scripts/compile-fail.sh
 
 bench: ## cost per I/O against dm-multipath, in instructions
 	@scripts/bench.sh

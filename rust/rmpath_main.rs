@@ -4,7 +4,7 @@
 //!
 //! The order of the fields of [`RmpathModule`] is the order in which the module is torn down.
 
-#![deny(unsafe_code)]
+#![deny(unsafe_code, unused_must_use)]
 
 mod abstractions;
 mod bindings;

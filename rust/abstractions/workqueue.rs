@@ -381,6 +381,7 @@ fn delayed_work_of<const ID: u64, T: HasDelayedWork<T, ID>>(
 /// caller holds: `run` has to look again at everything once it has the lock.
 ///
 /// Follows `cancel_delayed_work()`. Any context.
+#[must_use = "drop the token only after the locks are released"]
 pub(crate) fn disarm<const ID: u64, T, H: Holds>(object: &T) -> Option<Token<T, H>>
 where
     T: WorkItem<ID, Pointer = Token<T, H>> + HasDelayedWork<T, ID>,
@@ -399,6 +400,7 @@ where
 ///
 /// `cancel_delayed_work_sync()` would disable the item while it waits, and what is armed then is
 /// neither queued nor given back.
+#[must_use = "the token puts what it holds when it is dropped"]
 pub(crate) fn disarm_sync<const ID: u64, T, H: Holds>(object: &T) -> Option<Token<T, H>>
 where
     T: WorkItem<ID, Pointer = Token<T, H>> + HasDelayedWork<T, ID>,
@@ -427,6 +429,7 @@ fn plain_work_of<const ID: u64, T: HasPlainWork<ID>>(object: &T) -> *mut binding
 /// Cancels a plain item, returns its token if it was pending, and waits until the item does not
 /// run any more. May sleep; with the same restrictions as [`disarm_sync`], and for its reason by
 /// `cancel_work()` and `flush_work()`.
+#[must_use = "the token puts what it holds when it is dropped"]
 pub(crate) fn cancel_sync<const ID: u64, T, H: Holds>(object: &T) -> Option<Token<T, H>>
 where
     T: WorkItem<ID, Pointer = Token<T, H>> + HasPlainWork<ID>,
