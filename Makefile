@@ -6,10 +6,10 @@
 
 FLAVOUR ?= dev
 MINUTES ?= 10
-export CMD IOS KUNIT TESTS
+export CMD IOS KUNIT MUTANTS TESTS
 
-.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail bench lint stress \
-	rustdoc htmldocs rust-analyzer distclean-cache help
+.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail mutants blktests compare-native bench \
+	lint stress rustdoc htmldocs rust-analyzer distclean-cache help
 
 all: modules
 
@@ -47,6 +47,15 @@ model: ## every order of events in the models of the removal protocol, by spin; 
 compile-fail: ## misuse of the types that own, which must not compile
 	@scripts/setup.sh
 	@scripts/compile-fail.sh
+
+mutants: ## whether the tests notice when a rule is broken: some hours; MUTANTS='03 17' selects
+	@scripts/mutants.sh
+
+blktests: ## this project's test group by blktests itself: BLKTESTS=checkout; RUN='rmpath block/004' selects
+	@scripts/blktests.sh "$(BLKTESTS)" $(RUN)
+
+compare-native: ## the holes of native NVMe multipath: the same events there and here
+	@scripts/compare-native.sh
 
 bench: ## cost per I/O against dm-multipath, in instructions
 	@scripts/bench.sh

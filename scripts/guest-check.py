@@ -3,7 +3,7 @@
 """Runs the KUnit suites and system tests inside the VM, for check.sh on the host.
 
 Prints KTAP as it goes and appends one line for each beginning and each end of an item to RESULTS/progress-VM, so that
-the host knows how far a VM came that died. Each item is "kunit" or a system test's file; several VMs share the items by
+the host knows how far a VM came that died. Each item is "kunit", "kunit:SUITE" or a system test's file; several VMs share the items by
 making directories in RESULTS/claim. Around each one the kernel's log is read, and a splat there fails it, as does a
 module that cannot be unloaded afterwards. At the end of its items, each VM looks for memory that was leaked.
 """
@@ -181,16 +181,16 @@ def let_allocations_fail():
             return
 
 
-def run_kunit(log, counts):
-    """Loads the module with all suites enabled, and compares what ran with what the source declares."""
-    expected = declared_suites()
+def run_kunit(log, counts, only="*"):
+    """Loads the module with the suites enabled, and compares what ran with what the source declares."""
+    expected = {name: cases for name, cases in declared_suites().items() if only in ("*", name)}
     glob = "/sys/module/kunit/parameters/filter_glob"
     if not os.path.exists(glob):
         out("    # this kernel has no KUnit")
         counts.skipped += sum(len(cases) for cases in expected.values())
         return []
     with open(glob, "w", encoding="utf-8") as f:
-        f.write("*")
+        f.write(only)
     let_allocations_fail()
 
     ran, suite, messages = {}, None, []
@@ -400,16 +400,16 @@ def run_kmemleak(log, counts, start):
 # --- One item after the other ----------------------------------------------------------------------------------------
 
 
-def run_item(number, item, log, began):
-    """True when the VM is fit for the next item."""
+def run_item(number, item, log, began, stop=False):
+    """True when the VM is fit for the next item; with stop, and this one has not failed."""
     counts = Counts()
     progress("begin", item)
     out("    KTAP version 1")
     out(f"    # Subtest: {item}")
     log.drain()
     start = time.monotonic()
-    if item == "kunit":
-        messages = run_kunit(log, counts)
+    if item.partition(":")[0] == "kunit":
+        messages = run_kunit(log, counts, item.partition(":")[2] or "*")
     elif item == "kmemleak":
         messages = run_kmemleak(log, counts, began)
     else:
@@ -427,7 +427,7 @@ def run_item(number, item, log, began):
         f"{time.monotonic() - start:.0f} s")
     out(f"{'not ok' if counts.failed else 'ok'} {number} {item}")
     progress("end", item, counts.passed, counts.failed, counts.skipped)
-    return fit
+    return fit and not (stop and counts.failed)
 
 
 def main():
@@ -435,7 +435,8 @@ def main():
     parser.add_argument("--vm", type=int, default=1, help="the number of this VM")
     parser.add_argument("--kmemleak", type=int, metavar="NUMBER", help="look for leaks at the end, as this item")
     parser.add_argument("--minutes", type=int, help="repeat all items for so long, shared with nobody")
-    parser.add_argument("item", nargs="+", help="kunit, or a file in tests/")
+    parser.add_argument("--stop", action="store_true", help="go no further than the first item that fails")
+    parser.add_argument("item", nargs="+", help="kunit, kunit:SUITE, or a file in tests/")
     args = parser.parse_args()
     global VM
     VM = args.vm
@@ -451,7 +452,7 @@ def main():
     if args.minutes is None:
         for number, item in enumerate(args.item, 1):
             if fit and claim(item):
-                fit = run_item(number, item, log, began)
+                fit = run_item(number, item, log, began, args.stop)
     else:
         number, deadline = 0, time.monotonic() + 60 * args.minutes
         while fit and (number == 0 or time.monotonic() < deadline):

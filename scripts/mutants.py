@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""What mutants.sh does: mutants.py TOP MODE LIMIT NUMBERS, with the checkout, "apply", "build" or "run", the seconds for
+one mutant's tests, and the numbers of the mutants that are wanted, if not all are."""
+
+import hashlib
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+
+class Mutant:
+    """One mutation, as tests/mutants/abstractions.mut describes the form."""
+
+    def __init__(self, number, title):
+        self.number, self.title, self.file, self.items = number, title, None, []
+        self.old, self.new = [], []
+
+    def text(self):
+        return json.dumps([self.file, self.old, self.new, self.items])
+
+    def apply(self, folder):
+        """Changes the file; what it was, to be written back."""
+        path = folder / self.file
+        source = path.read_text()
+        path.write_text(source.replace("\n".join(self.old), "\n".join(self.new)))
+        return source
+
+
+def read_mutants(file):
+    mutants = []
+    for line in file.read_text().splitlines():
+        kind, _, rest = line.partition(" ")
+        if not line.strip() or kind.startswith("#"):
+            continue
+        if kind == "=":
+            number, _, title = rest.partition(" ")
+            mutants.append(Mutant(number, title))
+        elif kind == "@":
+            mutants[-1].file = rest
+        elif kind == "!":
+            mutants[-1].items = rest.split()
+        elif kind == "-":
+            mutants[-1].old.append(rest)
+        elif kind == "+":
+            mutants[-1].new.append(rest)
+        else:
+            sys.exit(f"mutants: error: {file}: what is this line: {line}")
+    return mutants
+
+
+def wrong_with(mutant, top, suites):
+    """Why this mutation cannot be what was meant, or None."""
+    path = top / (mutant.file or "")
+    if not path.is_file():
+        return f"there is no {mutant.file}"
+    found = path.read_text().count("\n".join(mutant.old))
+    if not mutant.old or found != 1:
+        return f"the text to be replaced is there {found} times in {mutant.file}"
+    if mutant.old == mutant.new:
+        return "it changes nothing"
+    if not mutant.items:
+        return "no test is expected to notice"
+    for item in mutant.items:
+        kunit, _, suite = item.partition(":")
+        known = (kunit == "kunit" and (not suite or suite in suites)) or item == "kmemleak"
+        if not known and not (top / "tests" / f"{item}.sh").is_file():
+            return f"there is no test {item}"
+    return None
+
+
+class Workshop:
+    """A copy of the checkout, in which things are changed and built."""
+
+    def __init__(self, top, out):
+        self.out, self.tree = out, out / "tree"
+        listed = subprocess.run(
+            ["git", "-C", top, "ls-files", "-co", "--exclude-standard", "Kbuild", "rust", "scripts", "tests"],
+            check=True, capture_output=True, text=True,
+        ).stdout.split("\n")
+        digest = hashlib.sha256()
+        wanted = set()
+        for name in sorted(filter(None, listed)):
+            source, copy = top / name, self.tree / name
+            if not source.is_file():
+                continue
+            wanted.add(copy)
+            data = source.read_bytes()
+            if not name.startswith(("scripts/", "tests/mutants/", "tests/model/", "tests/compile-fail/")):
+                digest.update(name.encode() + b"\0" + data)
+            if not copy.is_file() or copy.read_bytes() != data:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, copy)
+        for folder in ("rust", "scripts", "tests"):
+            for copy in (self.tree / folder).rglob("*"):
+                if copy.is_file() and copy not in wanted:
+                    copy.unlink()
+        self.digest = digest.hexdigest()
+
+    def build(self, log):
+        with open(log, "w", encoding="utf-8") as f:
+            done = subprocess.run([self.tree / "scripts/build.sh", "debug"], stdout=f, stderr=subprocess.STDOUT, check=False)
+        return done.returncode == 0
+
+    def test(self, folder, items, limit, stop):
+        """Runs the items in a VM. What became of each: item -> number of failures; None if it did not end."""
+        for old in ("progress-1", "claim"):
+            subprocess.run(["rm", "-rf", folder / old], check=True)
+        (folder / "claim").mkdir(parents=True)
+        names = [i if i.startswith("kunit") or i == "kmemleak" else f"{i}.sh" for i in items]
+        with open(folder / "output", "w", encoding="utf-8") as f:
+            subprocess.run(
+                [self.tree / "scripts/vm.sh", "--flavour", "debug", "--memory", "3G", "--timeout", str(limit), "--idle", "400",
+                 "--results", folder, "--console", folder / "console.log", "--append", "log_buf_len=8M", "--",
+                 "scripts/guest-check.py"] + (["--stop"] if stop else []) + names,
+                stdout=f, stderr=subprocess.STDOUT, check=False,
+            )
+        found = {}
+        try:
+            lines = (folder / "progress-1").read_text().splitlines()
+        except FileNotFoundError:
+            return found
+        for line in lines:
+            words = line.split()
+            name = words[1].removesuffix(".sh")
+            found[name] = int(words[3]) if words[0] == "end" else None
+        return found
+
+
+def first_failure(folder):
+    """The first check that failed, in the words of the test."""
+    for line in (folder / "output").read_text(errors="replace").splitlines():
+        if m := re.match(r"\s+not ok\b *\d*(?: - | )?(.*)", line):
+            return m[1]
+    return "?"
+
+
+def judge(workshop, mutant, limit):
+    """Builds a mutant and runs its tests: whether it was killed, and how."""
+    folder = workshop.out / mutant.number
+    folder.mkdir(parents=True, exist_ok=True)
+    source = mutant.apply(workshop.tree)
+    try:
+        if not workshop.build(folder / "build.log"):
+            return False, f"it does not compile, see {folder}/build.log"
+        start = time.monotonic()
+        found = workshop.test(folder, mutant.items, limit, True)
+    finally:
+        (workshop.tree / mutant.file).write_text(source)
+    secs = int(time.monotonic() - start)
+    if not found:
+        return False, f"the VM did not come as far as the tests, see {folder}/console.log"
+    for item, failures in found.items():
+        if failures is None:
+            return True, f"killed by {item}, in {secs} s: the VM did not survive it"
+        if failures:
+            return True, f"killed by {item}, in {secs} s: {first_failure(folder)}"
+    return False, f"it survived {' '.join(found)}, {secs} s; see {folder}/output"
+
+
+def judge_none(workshop, items, limit):
+    """The same without a mutation: all tests must pass."""
+    folder = workshop.out / "00"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not workshop.build(folder / "build.log"):
+        return False, f"the source does not compile, see {folder}/build.log"
+    failed = []
+    # One that leaves the VM unfit is not to spoil the next.
+    for item in items:
+        found = workshop.test(folder, [item], limit, False)
+        if found.get(item, None) != 0:
+            failed.append(item)
+            shutil.copy(folder / "output", folder / f"output-{item}")
+    return not failed, f"failed: {' '.join(failed)}; see {folder}" if failed else f"{len(items)} items pass"
+
+
+def main():
+    top, mode, limit = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    wanted = sys.argv[4].split()
+    mutants = [m for file in sorted((top / "tests/mutants").glob("*.mut")) for m in read_mutants(file)]
+    numbers = [m.number for m in mutants]
+    if twice := {n for n in numbers if numbers.count(n) > 1}:
+        sys.exit(f"mutants: error: these numbers are there twice: {' '.join(sorted(twice))}")
+    if unknown := set(wanted) - set(numbers) - {"00"}:
+        sys.exit(f"mutants: error: there is no mutant {' '.join(sorted(unknown))}")
+    first = not wanted or "00" in wanted
+    if wanted:
+        mutants = [m for m in mutants if m.number in wanted]
+    suites = set()
+    for file in (top / "rust").rglob("*.rs"):
+        suites |= set(re.findall(r"kunit_tests\((\w+)\)", file.read_text()))
+
+    count = failed = 0
+    print(f"1..{len(mutants) + (mode == 'run' and first)}", flush=True)
+
+    def check(ok, name, why):
+        nonlocal count, failed
+        count += 1
+        failed += not ok
+        print(f"{'ok' if ok else 'not ok'} {count} - {name}\n# {why}", flush=True)
+
+    out = top / "build/mutants"
+    workshop = None if mode == "apply" else Workshop(top, out)
+
+    def kept(number, key, find):
+        """What was found earlier, if it is about the same; else finds it now."""
+        note = out / number / "result"
+        try:
+            old = json.loads(note.read_text())
+            if old["key"] == key and old["ok"]:
+                return True, old["why"]
+        except (FileNotFoundError, ValueError, KeyError):
+            pass
+        ok, why = find()
+        note.write_text(json.dumps({"key": key, "ok": ok, "why": why}))
+        return ok, why
+
+    if mode == "run" and first:
+        items = sorted({item for m in mutants for item in m.items})
+        key = workshop.digest + " ".join(items)
+        check(*_named("00 nothing is changed", kept("00", key, lambda: judge_none(workshop, items, limit))))
+        if failed:
+            sys.exit("mutants: error: the tests fail without a mutation, so they kill nobody")
+    for mutant in mutants:
+        name = f"{mutant.number} {mutant.title}"
+        why = wrong_with(mutant, top, suites)
+        if why or mode == "apply":
+            check(not why, name, why or "it can be applied")
+        elif mode == "build":
+            (out / mutant.number).mkdir(parents=True, exist_ok=True)
+            source = mutant.apply(workshop.tree)
+            ok = workshop.build(out / mutant.number / "build.log")
+            (workshop.tree / mutant.file).write_text(source)
+            check(ok, name, "it compiles" if ok else f"see {out / mutant.number}/build.log")
+        else:
+            key = hashlib.sha256((workshop.digest + mutant.text()).encode()).hexdigest()
+            check(*_named(name, kept(mutant.number, key, lambda m=mutant: judge(workshop, m, limit))))
+    print(f"# {count - failed} of {count} {'are noticed' if mode == 'run' else 'are well'}")
+    sys.exit(1 if failed else 0)
+
+
+def _named(name, found):
+    return found[0], name, found[1]
+
+
+if __name__ == "__main__":
+    main()
