@@ -114,7 +114,7 @@ class Workshop:
         names = [i if i.startswith("kunit") or i == "kmemleak" else f"{i}.sh" for i in items]
         with open(folder / "output", "w", encoding="utf-8") as f:
             subprocess.run(
-                [self.tree / "scripts/vm.sh", "--flavour", "debug", "--memory", "3G", "--timeout", str(limit), "--idle", "400",
+                [self.tree / "scripts/vm.sh", "--flavour", "debug", "--memory", "3G", "--timeout", str(limit), "--idle", "240",
                  "--results", folder, "--console", folder / "console.log", "--append", "log_buf_len=8M", "--",
                  "scripts/guest-check.py"] + (["--stop"] if stop else []) + names,
                 stdout=f, stderr=subprocess.STDOUT, check=False,

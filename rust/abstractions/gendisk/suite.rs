@@ -124,13 +124,21 @@ impl DiskRef {
 
 /// Reads the first sector, and says how that ended: 0 or a negative errno.
 pub(crate) fn read_sector(bdev: &crate::abstractions::block_device::Bdev) -> Result<i32> {
+    read_sector_with(bdev, 0)
+}
+
+/// As [`read_sector`], by a bio with these flags.
+pub(crate) fn read_sector_with(
+    bdev: &crate::abstractions::block_device::Bdev,
+    flags: bindings::blk_opf_t,
+) -> Result<i32> {
     let page = Page::alloc_page(GFP_KERNEL)?;
     // SAFETY: The device is open; the bio is put below.
     let bio = unsafe {
         bindings::bio_alloc_bioset(
             bdev.as_ptr(),
             1,
-            bindings::req_op_REQ_OP_READ,
+            bindings::req_op_REQ_OP_READ | flags,
             bindings::RMPATH_GFP_NOIO,
             &raw mut bindings::fs_bio_set,
         )

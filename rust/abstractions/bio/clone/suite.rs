@@ -13,6 +13,7 @@ use crate::abstractions::{
     gendisk::{
         suite::{
             read_sector,
+            read_sector_with,
             Record,
             TestDisk,
             SECTORS, //
@@ -274,6 +275,23 @@ mod tests {
 
         assert_eq!(primed, 0);
         assert_eq!(results, [0; 4]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_may_not_wait_is_given_back_for_want_of_memory() -> Result {
+        let stack = Stack::new("rmpath_nowait", Plan::Finish)?;
+        let primed = read_sector(&stack.below.0)?;
+        let mut refused = EAGAIN.to_errno();
+        if let Some(failing) = FailingAllocations::begin() {
+            refused = read_sector_with(&stack.device, bindings::RMPATH_REQ_NOWAIT).unwrap_or(1);
+            drop(failing);
+        }
+        // Waits for ever, were the clone that was not made still counted.
+        stack.end();
+
+        assert_eq!(primed, 0);
+        assert_eq!(refused, EAGAIN.to_errno());
         Ok(())
     }
 
