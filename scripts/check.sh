@@ -9,7 +9,8 @@
 #
 #   TESTS='04* 11*'   the system tests whose file names match (all), and 'model', 'compile-fail'
 #   KUNIT=only        nothing else; KUNIT=no: no KUnit suites
-#   VMS=              how many VMs share the work (1; on two cores two slow each other down)
+#   VMS=              how many VMs share the work (2 if there are two cores and memory for both: one VM keeps little
+#                     more than one core busy)
 #   CPUS= MEMORY=     of each VM (2, 3G)
 #   KDIR=             a configured, built kernel in place of the project's debug kernel
 #
@@ -53,7 +54,8 @@ fi
 total=${#items[@]}
 (( total + ${#local[@]} )) || die "there is nothing to run (TESTS='${TESTS:-}', KUNIT='${KUNIT:-}')"
 
-vms=${VMS:-1}
+available=$(awk '/^MemAvailable:/ {print int($2 / 1048576)}' /proc/meminfo)
+if (( $(nproc) >= 2 && available >= 8 )); then vms=${VMS:-2}; else vms=${VMS:-1}; fi
 (( vms <= total )) || vms=$total
 
 out=$TOP/build/check
