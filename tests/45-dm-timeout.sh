@@ -112,7 +112,7 @@ refuse "and the module is not there" loaded
 if modprobe dm-multipath 2>/dev/null; then
 	like "$(rmpath_load dm_multipath=1 2>&1)" '(exists|busy)' "dm_multipath=1 is refused when dm-multipath is there"
 	refuse "and the module is not there" loaded
-	rmmod dm_multipath
+	dm_multipath_unload
 fi
 check "it loads with parameters" rmpath_load auto_attach=0 dm_multipath=1 queue_if_no_path_timeout_secs=7
 is "$(value "$all")" 7 "the limit is as given"

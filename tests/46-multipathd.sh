@@ -12,6 +12,7 @@ done
 pgrep -x multipathd >/dev/null && skip_all "a multipathd runs here"
 modprobe -r dm-multipath 2>/dev/null
 modprobe dm-mod
+dm_multipath_unload
 check "the module is loaded under the name multipath" rmpath_load auto_attach=0 dm_multipath=1
 # The VM has its own /etc; elsewhere what is there comes back.
 mkdir -p /etc/multipath /run/multipath

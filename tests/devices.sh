@@ -161,6 +161,13 @@ dm_errno() {
 	*) echo "$out" ;;
 	esac
 }
+# dm_multipath_unload: dm-multipath, and its selectors, which hold it. (modprobe would take dm-mod away too.)
+dm_multipath_unload() {
+	local m
+	for m in dm_round_robin dm_queue_length dm_service_time dm_historical_service_time dm_io_affinity dm_multipath; do
+		[ ! -d /sys/module/$m ] || rmmod $m
+	done
+}
 # dm_make MAP TABLE
 dm_make() { dmset create "$1" --table "$2" && wait_for 60 test -b "$(dm_node "$1")"; }
 
