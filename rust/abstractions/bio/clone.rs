@@ -262,51 +262,50 @@ impl<P: CloneOps> Clone<P> {
         unsafe { frame_of::<P>(self.0) }
     }
 
+    /// The original, which is valid and ours.
+    #[inline]
+    fn orig(&self) -> *mut bindings::bio {
+        // SAFETY: By the type invariants the frame is valid.
+        unsafe { (*self.frame().as_ptr()).orig.as_ptr() }
+    }
+
+    /// What the original is: its operation and flags.
+    #[inline]
+    fn opf(&self) -> bindings::blk_opf_t {
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        unsafe { (*self.orig()).bi_opf }
+    }
+
     /// Whether the original's submitter would rather not wait (`REQ_NOWAIT`).
     pub(crate) fn is_nowait(&self) -> bool {
-        // SAFETY: By the type invariants the frame is valid.
-        let orig = unsafe { (*self.frame().as_ptr()).orig };
-        // SAFETY: By the invariant of the frame the original is valid and ours.
-        let opf = unsafe { (*orig.as_ptr()).bi_opf };
-        opf & bindings::RMPATH_REQ_NOWAIT != 0
+        self.opf() & bindings::RMPATH_REQ_NOWAIT != 0
     }
 
     /// How many sectors of 512 bytes the original is about.
     pub(crate) fn sectors(&self) -> u32 {
-        // SAFETY: By the type invariants the frame is valid.
-        let orig = unsafe { (*self.frame().as_ptr()).orig };
         // SAFETY: By the invariant of the frame the original is valid and ours.
-        (unsafe { (*orig.as_ptr()).bi_iter.bi_size }) >> 9
+        (unsafe { (*self.orig()).bi_iter.bi_size }) >> 9
     }
 
     /// Whether the original empties the write cache before anything else (`REQ_PREFLUSH`).
     pub(crate) fn flushes(&self) -> bool {
-        // SAFETY: By the type invariants the frame is valid.
-        let orig = unsafe { (*self.frame().as_ptr()).orig };
-        // SAFETY: By the invariant of the frame the original is valid and ours.
-        let opf = unsafe { (*orig.as_ptr()).bi_opf };
-        opf & bindings::RMPATH_REQ_PREFLUSH != 0
+        self.opf() & bindings::RMPATH_REQ_PREFLUSH != 0
     }
 
     /// Whether the original changes data: a write, discard, write of zeroes and their like, and a
     /// flush.
     pub(crate) fn is_write(&self) -> bool {
-        // SAFETY: By the type invariants the frame is valid.
-        let orig = unsafe { (*self.frame().as_ptr()).orig };
         // SAFETY: By the invariant of the frame the original is valid and ours.
-        unsafe { bindings::rmpath_bio_is_write(orig.as_ptr()) }
+        unsafe { bindings::rmpath_bio_is_write(self.orig()) }
     }
 
     /// Whether the submitter polls for it (`REQ_POLLED`), which it need not be told any more: from now
     /// on clones of the original are sent without the flag.
     pub(crate) fn stop_polling(&mut self) -> bool {
-        // SAFETY: By the type invariants the frame is valid.
-        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        let opf = self.opf();
         // SAFETY: By the invariant of the frame the original is valid and ours.
-        let opf = unsafe { &mut (*orig.as_ptr()).bi_opf };
-        let polled = *opf & bindings::RMPATH_REQ_POLLED != 0;
-        *opf &= !bindings::RMPATH_REQ_POLLED;
-        polled
+        unsafe { (*self.orig()).bi_opf = opf & !bindings::RMPATH_REQ_POLLED };
+        opf & bindings::RMPATH_REQ_POLLED != 0
     }
 
     /// Submits the clone to `target`, which has to be a whole disk. It comes back through
