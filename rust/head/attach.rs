@@ -292,9 +292,10 @@ impl Head {
         let geometry = Geometry::of(&device);
         let path = HeadPath::new(device, this.clone()).map_err(failed("path"))?;
         handle.set_head(this);
-        let set = this.set_with(&path).map_err(failed("path set"))?;
+        let mut set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
-        set.note_caches(0);
+        let _ = set.plan();
+        set.note_caches(this);
         let limits = set.limits();
         let disk = NewDisk::new(limits.clone()).map_err(failed("disk"))?;
 
@@ -399,7 +400,7 @@ impl Head {
         let mut set = this.set_with(&path).map_err(failed("path set"))?;
         let room = this.room().map_err(failed("members"))?;
         let member = this.member(path, &disk, folder.as_parent())?;
-        set.note_caches(this.leaving_caches.load(Relaxed));
+        set.note_caches(this);
         if let Err(error) = Self::prepare_limits(this.as_arc_borrow(), &disk, &set) {
             drop(this.ids.remove(member.id));
             return Err(Refusal::Failed(error, "queue limits"));
@@ -494,14 +495,13 @@ impl Head {
         }
     }
 
-    /// A set of the members that are open, and one more path. `ENOMEM`. Under `setup`.
+    /// A set of the members that are open, and one more path, without turns. `ENOMEM`. Under `setup`.
     fn set_with(&self, path: &ArcPath) -> Result<KBox<PathSet>> {
         let mut weights = self.weights(1)?;
         weights.push(path.handle().weight.load(Relaxed), GFP_KERNEL)?;
         let mut set = PathSet::with_room(weights.iter().copied())?;
         self.inner.lock().fill(&mut set);
         set.paths.push(path.clone(), GFP_KERNEL)?;
-        let _ = set.plan();
         Ok(set)
     }
 

@@ -23,7 +23,6 @@ use crate::abstractions::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::Relaxed,
         Arc,
         ArcBorrow, //
     },
@@ -35,7 +34,7 @@ impl Head {
     /// has a write cache that is to be emptied ([`Head::flush_leaving`]).
     fn withdraw(this: ArcBorrow<'_, Self>, handle: &Arc<PathHandle>) -> Option<(OpenMember, bool)> {
         let setup = this.setup.lock();
-        let mut set = this.empty_set_for_sure();
+        let set = this.empty_set_for_sure();
 
         let mut inner = this.inner.lock();
         let open = inner
@@ -51,12 +50,9 @@ impl Head {
         } else {
             [None, None]
         };
-        inner.fill(&mut set);
-        let planned = set.plan();
         // Who does not see the path in the new set sees this there.
         let cached = this.note_leaving(&open.path);
-        set.note_caches(this.leaving_caches.load(Relaxed));
-        let old = this.paths.replace(set);
+        let (old, planned) = this.publish_members(&inner, set);
         drop(inner);
         drop(superseded);
         // A grace period: from here on nobody chooses the path. Under `setup`, or a set of another

@@ -134,11 +134,11 @@ impl Head {
     }
 
     /// The open path of this handle, unless it is being closed.
-    fn open_path(&self, handle: &Arc<PathHandle>) -> Option<LiveRef<HeadPath>> {
+    pub(super) fn open_path(&self, handle: &PathHandle) -> Option<LiveRef<HeadPath>> {
         self.paths.read(|set| {
             set.paths
                 .iter()
-                .find(|path| Arc::ptr_eq(path.handle(), handle))
+                .find(|path| core::ptr::eq::<PathHandle>(&**path.handle(), handle))
                 .and_then(|path| path.try_get())
         })
     }

@@ -97,11 +97,12 @@ impl PathSet {
     }
 
     /// Notes whether some of the paths have a write cache and others have none, or one that leaves
-    /// has one (`leaving`). Any context.
-    pub(super) fn note_caches(&self, leaving: u32) {
+    /// the head has one. Any context.
+    pub(super) fn note_caches(&self, head: &Head) {
         let cached = |path: &&ArcPath| path.device().has_write_cache();
         let count = self.paths.iter().filter(cached).count();
         let mixed = count != 0 && count != self.paths.len();
+        let leaving = head.leaving_caches.load(Relaxed);
         self.mixed_caches.store(u32::from(mixed) | leaving, Relaxed);
     }
 
@@ -212,7 +213,7 @@ impl Head {
 
         // With no path left the head stays as the last one had it: that is what may return.
         let limits = this.paths.read(|set| {
-            set.note_caches(this.leaving_caches.load(Relaxed));
+            set.note_caches(&this);
             (!set.paths.is_empty()).then(|| set.limits())
         });
         if let Some(mut limits) = limits {

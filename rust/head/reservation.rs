@@ -447,13 +447,7 @@ impl PathHandle {
     /// The way back into use by hand. The caller tells the head ([`Head::path_changed`]).
     pub(super) fn readmit(this: ArcBorrow<'_, Self>) -> Result {
         let head = this.head().ok_or(ENODEV)?;
-        let path = head.paths.read(|set| {
-            set.paths
-                .iter()
-                .find(|path| core::ptr::eq::<Self>(&**path.handle(), &*this))
-                .and_then(|path| path.try_get())
-        });
-        let path = path.ok_or(ENODEV)?;
+        let path = head.open_path(&this).ok_or(ENODEV)?;
         let _no_io = NoIo::enter();
         let registrations = head.registrations.lock();
         head.enroll(&registrations, &path)

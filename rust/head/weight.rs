@@ -10,6 +10,7 @@
 use super::{
     path::PathHandle,
     Head,
+    Inner,
     PathSet,
     State,
     PLAN, //
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     abstractions::{
         memalloc::NoIo,
+        rcu::Retired,
         workqueue::Token, //
     },
     mpath::selector::HasLoad,
@@ -60,6 +62,20 @@ impl Head {
         }
     }
 
+    /// Publishes the members that are open as the path set, in `set`, which is empty and has room. The
+    /// old one is to be had after a grace period. Also returns whether the turns could be planned.
+    /// Under `setup`.
+    pub(super) fn publish_members(
+        &self,
+        inner: &Inner,
+        mut set: KBox<PathSet>,
+    ) -> (Retired<PathSet>, bool) {
+        inner.fill(&mut set);
+        let planned = set.plan();
+        set.note_caches(self);
+        (self.paths.replace(set), planned)
+    }
+
     /// Sets the weight of a path. It has its turns soon. Any context.
     pub(super) fn set_weight(this: ArcBorrow<'_, Self>, handle: &PathHandle, weight: u32) {
         handle.weight.store(weight, Relaxed);
@@ -93,16 +109,13 @@ impl WorkItem<PLAN> for Head {
         let _no_io = NoIo::enter();
         let head = token.object();
         let setup = head.setup.lock();
-        let mut set = head.empty_set_for_sure();
+        let set = head.empty_set_for_sure();
         let inner = head.inner.lock();
         if inner.state != State::Live {
             // Who makes it so makes a set.
             return;
         }
-        inner.fill(&mut set);
-        let planned = set.plan();
-        set.note_caches(head.leaving_caches.load(Relaxed));
-        let old = head.paths.replace(set);
+        let (old, planned) = head.publish_members(&inner, set);
         drop(inner);
         // A grace period. Under `setup`, or the set would still have a path that is to be closed.
         drop(old);
