@@ -6,25 +6,14 @@
 # Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
-rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"
-a=$(sdebug_disk 0) b=$(sdebug_disk 1)
+sdebug_paths
 
 make() {
-	add_path "device=/dev/$a" && add_path "device=/dev/$b" || bail "no head can be made"
-	HEAD=$(heads)
-	wait_for 60 test -b "/dev/$HEAD" || bail "the head has no node"
-	A=$(path_dir "$HEAD" "$a") B=$(path_dir "$HEAD" "$b")
+	sdebug_head
 	# Paths return by hand only, and nothing waits for one.
 	echo 0 >"$(hattr "$HEAD" probe_secs)"
 	echo 0 >"$(hattr "$HEAD" no_path_timeout_secs)"
 	ask sys "open /dev/$HEAD" >/dev/null
-}
-# some N: N reads through the head; says which results came.
-some() {
-	local i cmds=()
-	for ((i = 0; i < $1; i++)); do cmds+=("read $((i * 4096)) 4096"); done
-	sysio_each "${cmds[@]}"
-	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
 }
 # uses NAME DISK-OR-BOTH: ten reads go there and succeed. If the disks had more than these, somebody else has read, and
 # it is measured again.
@@ -32,7 +21,7 @@ uses() {
 	local try ra rb got
 	for try in 1 2 3 4 5; do
 		ra=$(stat_of "$a" 1) rb=$(stat_of "$b" 1)
-		got=$(some 10)
+		got=$(sysio_reads 10)
 		ra=$(($(stat_of "$a" 1) - ra)) rb=$(($(stat_of "$b" 1) - rb))
 		[ $((ra + rb)) -gt 10 ] || break
 		diag "try $try: $ra and $rb reads"
@@ -95,7 +84,7 @@ else
 	for status in TRANSPORT OFFLINE TIMEOUT; do
 		before=$(value "$A/failures") over=$(value "$(hattr "$HEAD" failovers)")
 		inject "$a" READ $status
-		is "$(some 6)" OK "$status on one path: no read fails"
+		is "$(sysio_reads 6)" OK "$status on one path: no read fails"
 		is "$(value "$A/state") $(value "$B/state")" "failed optimized" "$status fails that path and not the other"
 		check "$status is counted on the path" at_least "$A/failures" $((before + 1))
 		check "$status is counted as a failover" at_least "$(hattr "$HEAD" failovers)" $((over + 1))
@@ -114,33 +103,33 @@ else
 		PROTECTION=EILSEQ INVAL=EINVAL AGAIN=EAGAIN; do
 		before="$(value "$A/failures") $(value "$B/failures") $(value "$(hattr "$HEAD" failovers)")"
 		inject "$a" READ "${row%=*}"
-		is "$(some 6)" "${row#*=} OK" "${row%=*} comes back to the caller, from the path that has it"
+		is "$(sysio_reads 6)" "${row#*=} OK" "${row%=*} comes back to the caller, from the path that has it"
 		is "$(value "$A/state") $(value "$B/state")" "optimized optimized" "${row%=*} fails no path"
 		is "$(value "$A/failures") $(value "$B/failures") $(value "$(hattr "$HEAD" failovers)")" "$before" \
 			"${row%=*} counts as no failure"
 		inject_none "$a"
 	done
 	inject "$a" READ RESOURCE chance=2
-	is "$(some 10)" OK "RESOURCE is tried again, and no read fails"
+	is "$(sysio_reads 10)" OK "RESOURCE is tried again, and no read fails"
 	is "$(value "$A/state") $(value "$B/state")" "optimized optimized" "RESOURCE fails no path"
 	inject_none "$a"
 	inject "$a" READ IOERR
-	is "$(some 20)" OK "IOERR on one path: no read fails"
+	is "$(sysio_reads 20)" OK "IOERR on one path: no read fails"
 	is "$(value "$A/state") $(value "$B/state")" "failed optimized" "IOERR that repeats fails the path"
 	inject_none "$a"
 	attr "$A/state" optimized >/dev/null
 	inject "$a" READ IOERR
 	inject "$b" READ IOERR
-	like "$(some 6)" '^EIO$' "IOERR on both paths gives EIO"
+	like "$(sysio_reads 6)" '^EIO$' "IOERR on both paths gives EIO"
 	inject_none "$a"
 	inject_none "$b"
 	attr "$A/state" optimized >/dev/null
 	attr "$B/state" optimized >/dev/null
 	inject "$a" READ TRANSPORT
 	inject "$b" READ TRANSPORT
-	like "$(some 6)" '^(EIO|EIO ENOLINK|ENOLINK)$' "TRANSPORT on both paths gives an error"
+	like "$(sysio_reads 6)" '^(EIO|EIO ENOLINK|ENOLINK)$' "TRANSPORT on both paths gives an error"
 	is "$(value "$A/state") $(value "$B/state")" "failed failed" "and fails both"
-	is "$(some 2)" EIO "with both failed the error is EIO"
+	is "$(sysio_reads 2)" EIO "with both failed the error is EIO"
 	inject_none "$a"
 	inject_none "$b"
 	attr "$A/state" optimized >/dev/null

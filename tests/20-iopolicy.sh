@@ -5,12 +5,8 @@
 # Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
-rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"
-a=$(sdebug_disk 0) b=$(sdebug_disk 1)
-add_path "device=/dev/$a" && add_path "device=/dev/$b" || bail "no head can be made"
-HEAD=$(heads)
-settled_node "$HEAD" || bail "the head has no node"
-A=$(path_dir "$HEAD" "$a") B=$(path_dir "$HEAD" "$b")
+sdebug_paths
+sdebug_head
 policy=$(hattr "$HEAD" iopolicy)
 # Below, with no usable path I/O is to fail, not to wait.
 echo 0 >"$(hattr "$HEAD" no_path_timeout_secs)"
@@ -25,18 +21,12 @@ for bad in '' none round_robin ROUND-ROBIN queue-length 'numa x' numaa 0; do
 	is "$(attr "$policy" "$bad") $(value "$policy")" "EINVAL round-robin" "it cannot be '$bad'"
 done
 
-# some N: N reads, one after the other; says which results came. uses NAME WHAT: where ten reads go.
+# uses NAME WHAT: where ten reads go.
 ask sys "open /dev/$HEAD" >/dev/null
-some() {
-	local i cmds=()
-	for ((i = 0; i < $1; i++)); do cmds+=("read $((i * 4096)) 4096"); done
-	sysio_each "${cmds[@]}"
-	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
-}
 uses() {
 	local ra rb got
 	ra=$(stat_of "$a" 1) rb=$(stat_of "$b" 1)
-	got=$(some 10)
+	got=$(sysio_reads 10)
 	ra=$(($(stat_of "$a" 1) - ra)) rb=$(($(stat_of "$b" 1) - rb))
 	case $2 in
 	both) is "$got $((ra > 0)) $((rb > 0)) $((ra + rb))" "OK 1 1 10" "$1 ($ra and $rb)" ;;
@@ -63,7 +53,7 @@ for p in $policies; do
 	*) uses "$p: equal ones share" both ;;
 	esac
 	both failed failed
-	is "$(some 1)" EIO "$p: with none a read fails"
+	is "$(sysio_reads 1)" EIO "$p: with none a read fails"
 	both optimized optimized
 	case $p in
 	numa) uses "$p: of equal ones the first" "$a" ;;

@@ -6,12 +6,8 @@
 # Time limit: 1200 s
 . "$(dirname "$0")/lib.sh"
 
-rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"
-a=$(sdebug_disk 0) b=$(sdebug_disk 1)
-add_path "device=/dev/$a" && add_path "device=/dev/$b" || bail "no head can be made"
-HEAD=$(heads)
-wait_for 60 test -b "/dev/$HEAD" || bail "the head has no node"
-A=$(path_dir "$HEAD" "$a") B=$(path_dir "$HEAD" "$b")
+sdebug_paths
+sdebug_head
 probe=$(hattr "$HEAD" probe_secs)
 is "$(value "$probe")" 5 "paths are probed every 5 s by default"
 count_is 1 "a head is one reference"

@@ -4,8 +4,7 @@
 # with RMPATH_ variables. However fast things change, the last state is told.
 . "$(dirname "$0")/lib.sh"
 
-rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"
-a=$(sdebug_disk 0) b=$(sdebug_disk 1)
+sdebug_paths
 na=$(devno "$a") nb=$(devno "$b")
 server e
 is "$(ask e listen)" OK "the kernel's events are listened to"

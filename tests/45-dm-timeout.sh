@@ -7,8 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 
 modprobe dm-mod
-rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"
-a=$(sdebug_disk 0) b=$(sdebug_disk 1)
+sdebug_paths
 len=$(sectors "$a")
 all=$CLASS/queue_if_no_path_timeout_secs
 paths="0 1 1 round-robin 0 2 1 /dev/$a 1 /dev/$b 1"

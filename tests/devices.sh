@@ -136,6 +136,20 @@ sdebug() {
 	wait_for 120 sdebug_count_is "$1"
 }
 
+# sdebug_paths: loads the module; $a and $b are two SCSI disks with one identity.
+sdebug_paths() {
+	rmpath_load auto_attach=0 && sdebug 2 || bail "no paths"
+	a=$(sdebug_disk 0) b=$(sdebug_disk 1)
+}
+# sdebug_head: the head of these, $HEAD, and the folders of its paths, $A and $B.
+# shellcheck disable=SC2034 # the tests use them
+sdebug_head() {
+	add_path "device=/dev/$a" && add_path "device=/dev/$b" || bail "no head can be made"
+	HEAD=$(heads)
+	settled_node "$HEAD" || bail "the head has no node"
+	A=$(path_dir "$HEAD" "$a") B=$(path_dir "$HEAD" "$b")
+}
+
 # --- Device mapper --------------------------------------------------------------------------------------------------------
 
 dmset() { dmsetup --noudevsync "$@"; }

@@ -181,6 +181,14 @@ sysio_each() {
 	reply=$last
 }
 
+# sysio_reads N: reads the first N blocks of 4 KiB, one after the other; says which results came.
+sysio_reads() {
+	local i cmds=()
+	for ((i = 0; i < $1; i++)); do cmds+=("read $((i * 4096)) 4096"); done
+	sysio_each "${cmds[@]}"
+	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
+}
+
 # answers WANT CMD...: for wait_for.
 answers() { [ "$(sysio "${@:2}")" = "$1" ]; }
 
