@@ -207,9 +207,8 @@ impl NewDisk {
             None => core::ptr::null_mut(),
         };
         // SAFETY: The disk is valid and not added; the groups are static.
-        let added =
-            to_result(unsafe { bindings::device_add_disk(core::ptr::null_mut(), disk, groups) });
-        if let Err(error) = added {
+        let added = unsafe { bindings::device_add_disk(core::ptr::null_mut(), disk, groups) };
+        if let Err(error) = to_result(added) {
             // SAFETY: A disk that was not added does not call `free_disk`: the data is ours.
             drop(unsafe { Arc::from_raw(raw) });
             // There is no cause for EINVAL. But `device_add_disk()` does not look whether there was

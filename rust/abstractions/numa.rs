@@ -63,8 +63,8 @@ pub(crate) fn count() -> usize {
 
 /// The nodes that are there now.
 pub(crate) fn online() -> impl Iterator<Item = Node> {
-    // SAFETY: Every number below `nr_node_ids` may be asked for.
     (0..count() as u32)
+        // SAFETY: Every number below `nr_node_ids` may be asked for.
         .filter(|node| unsafe { bindings::rmpath_node_online(*node as i32) })
         .map(Node)
 }

@@ -210,8 +210,8 @@ macro_rules! impl_has_token_work {
             impl HasWork<$self, $id> for $self { self.$field }
         }
 
-        // SAFETY: `impl_has_work!` compiles only if the field is a `Work`, not a `DelayedWork`.
         #[allow(unsafe_code)]
+        // SAFETY: `impl_has_work!` compiles only if the field is a `Work`, not a `DelayedWork`.
         unsafe impl $crate::abstractions::workqueue::HasPlainWork<$id> for $self {}
     )*};
 }
