@@ -54,8 +54,7 @@ fi
 total=${#items[@]}
 (( total + ${#local[@]} )) || die "there is nothing to run (TESTS='${TESTS:-}', KUNIT='${KUNIT:-}')"
 
-available=$(awk '/^MemAvailable:/ {print int($2 / 1048576)}' /proc/meminfo)
-if (( $(nproc) >= 2 && available >= 8 )); then vms=${VMS:-2}; else vms=${VMS:-1}; fi
+vms=${VMS:-$(default_vms)}
 (( vms <= total )) || vms=$total
 
 out=$TOP/build/check

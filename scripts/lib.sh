@@ -167,3 +167,10 @@ print_summary() {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	(( failed == 0 && passed > 0 ))
 }
+
+# How many VMs work at once: two if there are two cores and memory for both, since one keeps little more than one busy.
+default_vms() {
+	local available
+	available=$(awk '/^MemAvailable:/ {print int($2 / 1048576)}' /proc/meminfo)
+	if (( $(nproc) >= 2 && available >= 8 )); then echo 2; else echo 1; fi
+}

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""What mutants.sh does: mutants.py TOP MODE LIMIT NUMBERS, with the checkout, "apply", "build" or "run", the seconds for
-one mutant's tests, and the numbers of the mutants that are wanted, if not all are."""
+"""What mutants.sh does: mutants.py TOP MODE LIMIT VMS NUMBERS, with the checkout, "apply", "build" or "run", the seconds
+for one mutant's tests, how many are looked at at once, and the numbers of the mutants that are wanted, if not all are."""
 
 import hashlib
 import json
 import pathlib
+import queue
 import re
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 
 class Mutant:
@@ -76,8 +78,8 @@ def wrong_with(mutant, top, suites):
 class Workshop:
     """A copy of the checkout, in which things are changed and built."""
 
-    def __init__(self, top, out):
-        self.out, self.tree = out, out / "tree"
+    def __init__(self, top, out, name):
+        self.out, self.tree = out, out / name
         listed = subprocess.run(
             ["git", "-C", top, "ls-files", "-co", "--exclude-standard", "Kbuild", "rust", "scripts", "tests"],
             check=True, capture_output=True, text=True,
@@ -162,6 +164,17 @@ def judge(workshop, mutant, limit):
     return False, f"it survived {' '.join(found)}, {secs} s; see {folder}/output"
 
 
+def compiles(workshop, mutant):
+    """Only builds it."""
+    folder = workshop.out / mutant.number
+    folder.mkdir(parents=True, exist_ok=True)
+    source = mutant.apply(workshop.tree)
+    try:
+        return workshop.build(folder / "build.log"), f"see {folder}/build.log"
+    finally:
+        (workshop.tree / mutant.file).write_text(source)
+
+
 def judge_none(workshop, items, limit):
     """The same without a mutation: all tests must pass."""
     folder = workshop.out / "00"
@@ -179,8 +192,8 @@ def judge_none(workshop, items, limit):
 
 
 def main():
-    top, mode, limit = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    wanted = sys.argv[4].split()
+    top, mode, limit, vms = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    wanted = sys.argv[5].split()
     mutants = [m for file in sorted((top / "tests/mutants").glob("*.mut")) for m in read_mutants(file)]
     numbers = [m.number for m in mutants]
     if twice := {n for n in numbers if numbers.count(n) > 1}:
@@ -197,14 +210,28 @@ def main():
     count = failed = 0
     print(f"1..{len(mutants) + (mode == 'run' and first)}", flush=True)
 
-    def check(ok, name, why):
+    def check(name, found):
         nonlocal count, failed
+        ok, why = found
         count += 1
         failed += not ok
         print(f"{'ok' if ok else 'not ok'} {count} - {name}\n# {why}", flush=True)
 
     out = top / "build/mutants"
-    workshop = None if mode == "apply" else Workshop(top, out)
+    # Each is used by one at a time.
+    workshops = queue.SimpleQueue()
+    digest = None
+    for i in range(vms if mode != "apply" else 0):
+        workshop = Workshop(top, out, f"tree-{i + 1}")
+        digest = workshop.digest
+        workshops.put(workshop)
+
+    def in_workshop(find):
+        workshop = workshops.get()
+        try:
+            return find(workshop)
+        finally:
+            workshops.put(workshop)
 
     def kept(number, key, find):
         """What was found earlier, if it is about the same; else finds it now."""
@@ -215,36 +242,30 @@ def main():
                 return True, old["why"]
         except (FileNotFoundError, ValueError, KeyError):
             pass
-        ok, why = find()
+        ok, why = in_workshop(find)
         note.write_text(json.dumps({"key": key, "ok": ok, "why": why}))
         return ok, why
 
-    if mode == "run" and first:
-        items = sorted({item for m in mutants for item in m.items})
-        key = workshop.digest + " ".join(items)
-        check(*_named("00 nothing is changed", kept("00", key, lambda: judge_none(workshop, items, limit))))
-        if failed:
-            sys.exit("mutants: error: the tests fail without a mutation, so they kill nobody")
-    for mutant in mutants:
-        name = f"{mutant.number} {mutant.title}"
+    def look_at(mutant):
         why = wrong_with(mutant, top, suites)
         if why or mode == "apply":
-            check(not why, name, why or "it can be applied")
-        elif mode == "build":
-            (out / mutant.number).mkdir(parents=True, exist_ok=True)
-            source = mutant.apply(workshop.tree)
-            ok = workshop.build(out / mutant.number / "build.log")
-            (workshop.tree / mutant.file).write_text(source)
-            check(ok, name, "it compiles" if ok else f"see {out / mutant.number}/build.log")
-        else:
-            key = hashlib.sha256((workshop.digest + mutant.text()).encode()).hexdigest()
-            check(*_named(name, kept(mutant.number, key, lambda m=mutant: judge(workshop, m, limit))))
+            return not why, why or "it can be applied"
+        if mode == "build":
+            return in_workshop(lambda workshop: compiles(workshop, mutant))
+        key = hashlib.sha256((digest + mutant.text()).encode()).hexdigest()
+        return kept(mutant.number, key, lambda workshop: judge(workshop, mutant, limit))
+
+    if mode == "run" and first:
+        items = sorted({item for m in mutants for item in m.items})
+        key = digest + " ".join(items)
+        check("00 nothing is changed", kept("00", key, lambda workshop: judge_none(workshop, items, limit)))
+        if failed:
+            sys.exit("mutants: error: the tests fail without a mutation, so they kill nobody")
+    with ThreadPoolExecutor(vms) as pool:
+        for mutant, found in zip(mutants, pool.map(look_at, mutants)):
+            check(f"{mutant.number} {mutant.title}", found)
     print(f"# {count - failed} of {count} {'are noticed' if mode == 'run' else 'are well'}")
     sys.exit(1 if failed else 0)
-
-
-def _named(name, found):
-    return found[0], name, found[1]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 # that hangs: all of that kills the mutant. One that no test notices survives, and is a failure. Prints TAP.
 #
 #   MUTANTS='03 17'   these only (all)
+#   VMS=              how many are looked at at once (2 if there are two cores and memory for both)
 #   LIMIT=            seconds for the tests of one mutant (900); what takes longer hangs
 #   --apply           only see that each mutation fits the source
 #   --build           and that it compiles
@@ -28,4 +29,4 @@ if [ "$mode" != apply ]; then
 	"$TOP/scripts/setup.sh"
 	"$TOP/scripts/kernel.sh" debug >/dev/null
 fi
-exec python3 "$TOP/scripts/mutants.py" "$TOP" "$mode" "${LIMIT:-900}" "${MUTANTS:-}"
+exec python3 "$TOP/scripts/mutants.py" "$TOP" "$mode" "${LIMIT:-900}" "${VMS:-$(default_vms)}" "${MUTANTS:-}"

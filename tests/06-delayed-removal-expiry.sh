@@ -69,8 +69,8 @@ while (( SECONDS - start < 20 )); do nap 0.5; done
 is "$(hstate "$HEAD")" removal-pending "the removal is still pending when 15 s are over"
 count_is 2 "with its reference"
 
-# Numbers that would wrap when they are counted in jiffies.
-for n in 17179870 4294968 4294967295; do
+# Numbers that would wrap when they are counted in jiffies, of which a second has 1000, 300, 250 or 100.
+for n in 4294968 14316558 17179870 42949673 4294967295; do
 	answer=$(attr "$secs" $n)
 	like "$answer" '^(OK|ERANGE)$' "$n is taken or refused ($answer)"
 	start=$SECONDS

@@ -467,4 +467,12 @@ mod tests {
         assert_eq!(drops, 1);
         Ok(())
     }
+
+    #[test]
+    fn no_number_of_seconds_wraps() {
+        let second = secs_to_jiffies(1);
+        assert!(second > 0);
+        assert_eq!(secs_to_jiffies(0), 0);
+        assert_eq!(secs_to_jiffies(u32::MAX) / second, u32::MAX as Jiffies);
+    }
 }
