@@ -28,6 +28,7 @@ pub(crate) mod module;
 pub(crate) mod numa;
 pub(crate) mod percpu;
 pub(crate) mod percpu_ref;
+mod percpu_spare;
 pub(crate) mod rcu;
 pub(crate) mod spinlock;
 pub(crate) mod sysfs;

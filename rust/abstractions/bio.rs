@@ -16,6 +16,7 @@ pub(crate) mod clone;
 pub(crate) mod list;
 pub(crate) mod poll;
 pub(crate) mod read;
+mod record;
 pub(crate) mod status;
 mod trace;
 
@@ -81,15 +82,21 @@ impl Bio {
     #[inline]
     fn start_accounting(&self) -> Option<c_ulong> {
         // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
-        if !unsafe { bindings::rmpath_bio_io_stat(self.as_ptr()) } {
+        let (bdev, opf) = unsafe { ((*self.as_ptr()).bi_bdev, (*self.as_ptr()).bi_opf) };
+        // SAFETY: As above: the disk has a queue. Its limits may be changed meanwhile, which no reader
+        // of a word minds.
+        let features = unsafe { (&raw const (*(*bdev).bd_queue).limits.features).read_volatile() };
+        if features & bindings::RMPATH_BLK_FEAT_IO_STAT == 0 {
             return None;
         }
         if self.is_empty_flush() {
             // Neither a read nor a write, and not in flight as those are.
             return Some(nanoseconds());
         }
-        // SAFETY: As above.
-        Some(unsafe { bindings::bio_start_io_acct(self.as_ptr()) })
+        // SAFETY: It is always there, and read as the kernel reads it.
+        let now = unsafe { (&raw const bindings::jiffies).read_volatile() };
+        // SAFETY: The disk is there for as long as the bio has not ended.
+        Some(unsafe { bindings::bdev_start_io_acct(bdev, opf & OP_MASK, now) })
     }
 
     /// Counts it as done. Before it is ended. Follows `bio_end_io_acct()`.
@@ -102,10 +109,12 @@ impl Bio {
                 unsafe { bindings::rmpath_bio_account_flush(self.as_ptr(), nsecs) };
                 return;
             }
+            let bio = self.as_ptr();
             // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
             unsafe {
-                bindings::bio_end_io_acct_remapped(self.as_ptr(), start, (*self.as_ptr()).bi_bdev)
-            };
+                let (op, sectors) = ((*bio).bi_opf & OP_MASK, (*bio).bi_iter.bi_size >> 9);
+                bindings::bdev_end_io_acct((*bio).bi_bdev, op, sectors, start);
+            }
         }
     }
 
@@ -118,6 +127,9 @@ impl Bio {
         unsafe { bindings::bio_endio(bio) };
     }
 }
+
+/// The bits of a bio's flags that are its operation (`REQ_OP_MASK`).
+const OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
 
 /// The time for which a flush is accounted, in nanoseconds since the machine booted.
 fn nanoseconds() -> c_ulong {

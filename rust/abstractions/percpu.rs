@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers that each CPU has its own of: a round-robin cursor, and a counter.
+//! What each CPU has its own of: a round-robin cursor, a counter, and a pointer.
 //!
 //! A cursor that all CPUs share is a cache line that all of them write for every I/O. It need not be
 //! shared for each of `n` choices to get its turn.
@@ -14,7 +14,10 @@
 //! let path = &paths[cursor.next(paths.len() as u32) as usize];
 //! ```
 
-use super::gfp;
+use super::{
+    cpumask::cpus,
+    gfp, //
+};
 use crate::bindings;
 use core::{
     mem::{
@@ -152,13 +155,71 @@ impl Drop for PerCpuCounter {
     }
 }
 
-/// A per-CPU `u32`, zeroed. May sleep. Fails with [`ENOMEM`].
-fn alloc() -> Result<NonNull<u32>> {
+/// A pointer per CPU, null at first.
+///
+/// # Invariants
+///
+/// `pointers` is a per-CPU allocation of a pointer, and owned by `self`. It is changed by single
+/// instructions on this CPU's copy only, or made to look like one.
+pub(super) struct PerCpuPtr<T> {
+    pointers: NonNull<*mut T>,
+}
+
+// SAFETY: Per-CPU memory belongs to no thread. The pointers are only passed on.
+unsafe impl<T> Send for PerCpuPtr<T> {}
+
+// SAFETY: By the type invariant threads that share a CPU, or change it, do not disturb each other.
+unsafe impl<T> Sync for PerCpuPtr<T> {}
+
+impl<T> PerCpuPtr<T> {
+    /// Creates null pointers. May sleep. Fails with [`ENOMEM`].
+    pub(super) fn new() -> Result<Self> {
+        // INVARIANT: The allocation is new, and zeroed: null.
+        Ok(Self { pointers: alloc()? })
+    }
+
+    /// Takes this CPU's, leaving null. Any context.
+    #[inline]
+    pub(super) fn take(&self) -> *mut T {
+        // SAFETY: By the type invariant it is a per-CPU pointer to a pointer.
+        let was = unsafe { bindings::rmpath_this_cpu_take_ptr(self.pointers.as_ptr().cast()) };
+        was.cast()
+    }
+
+    /// Puts one in this CPU's place if that is null; says whether it was. Any context.
+    #[inline]
+    pub(super) fn put(&self, pointer: *mut T) -> bool {
+        let place = self.pointers.as_ptr().cast();
+        // SAFETY: By the type invariant it is a per-CPU pointer to a pointer.
+        unsafe { bindings::rmpath_this_cpu_put_ptr(place, pointer.cast()) }
+    }
+
+    /// Takes all of them. The caller has the only reference: no CPU uses its own meanwhile.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = *mut T> + '_ {
+        let pointers = self.pointers;
+        cpus().map(move |cpu| {
+            let cpu = u32::from(cpu);
+            // SAFETY: By the type invariant it is a per-CPU pointer to a pointer.
+            let was = unsafe { bindings::rmpath_per_cpu_take_ptr(pointers.as_ptr().cast(), cpu) };
+            was.cast()
+        })
+    }
+}
+
+impl<T> Drop for PerCpuPtr<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the allocation is ours, and nobody uses it any more.
+        unsafe { bindings::free_percpu(self.pointers.as_ptr().cast::<c_void>()) };
+    }
+}
+
+/// Zeroes for a per-CPU `T`. May sleep. Fails with [`ENOMEM`].
+fn alloc<T>() -> Result<NonNull<T>> {
     // SAFETY: It has no requirements; the memory is zeroed.
     let ptr = unsafe {
         bindings::pcpu_alloc_noprof(
-            size_of::<u32>(),
-            align_of::<u32>(),
+            size_of::<T>(),
+            align_of::<T>(),
             false,
             gfp::as_raw(GFP_KERNEL),
         )

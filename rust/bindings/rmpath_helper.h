@@ -24,6 +24,7 @@
 #include <linux/pr.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/mm.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/topology.h>
 #include <linux/workqueue.h>
@@ -56,15 +57,15 @@ static const u32 RMPATH_REQ_INTEGRITY = (__force u32)REQ_INTEGRITY;
 static const u32 RMPATH_REQ_DRV = (__force u32)REQ_DRV;
 static const u32 RMPATH_REQ_ALLOC_CACHE = (__force u32)REQ_ALLOC_CACHE;
 static const u32 RMPATH_REQ_FAILFAST_TRANSPORT = (__force u32)REQ_FAILFAST_TRANSPORT;
-static const u32 RMPATH_BIOSET_PERCPU_CACHE = BIOSET_PERCPU_CACHE;
+static const slab_flags_t RMPATH_SLAB_HWCACHE_ALIGN = SLAB_HWCACHE_ALIGN;
 static const gfp_t RMPATH_GFP_NOIO = GFP_NOIO;
 static const gfp_t RMPATH_GFP_TRY = GFP_NOWAIT | __GFP_NOMEMALLOC | __GFP_NORETRY;
-bool rmpath_bio_io_stat(struct bio *bio);
 bool rmpath_bio_is_write(struct bio *bio);
 void rmpath_bio_account_flush(struct bio *bio, unsigned long nsecs);
 void rmpath_bio_clone_blkg_association(struct bio *dst, struct bio *src);
 #ifdef CONFIG_TRACEPOINTS
 extern struct tracepoint __tracepoint_block_bio_remap;
+extern struct tracepoint __tracepoint_block_bio_complete;
 #endif
 void rmpath_trace_block_bio_remap(struct bio *bio, struct bio *orig);
 
@@ -153,6 +154,9 @@ u32 rmpath_this_cpu_inc_return_4(u32 __percpu *pcp);
 void rmpath_this_cpu_add_4(u32 __percpu *pcp, u32 val);
 u32 rmpath_per_cpu_sum_4(u32 __percpu *pcp);
 void rmpath_this_cpu_write_4(u32 __percpu *pcp, u32 val);
+void *rmpath_this_cpu_take_ptr(void *__percpu *pcp);
+bool rmpath_this_cpu_put_ptr(void *__percpu *pcp, void *ptr);
+void *rmpath_per_cpu_take_ptr(void *__percpu *pcp, unsigned int cpu);
 
 /* percpu_ref.c */
 bool rmpath_percpu_ref_tryget_live(struct percpu_ref *ref);

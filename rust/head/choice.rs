@@ -3,8 +3,8 @@
 //! How a head chooses a path for each bio, and what it keeps account of for that.
 //!
 //! One word, the mode, says which policy is in force and whether marginal paths are looked for. It
-//! is 0 for plain round robin, for which nothing is kept; whatever else there is to do is behind one
-//! branch that is not taken then. A clone remembers what it was counted for when it was sent, so that
+//! is simple for round robin and numa, for which nothing is kept; whatever else there is to do is
+//! behind one branch that is not taken then. A clone remembers what it was counted for when it was sent, so that
 //! it is counted out again whatever the mode is when it comes back.
 
 use super::{
@@ -69,10 +69,10 @@ const WATCH: u32 = 1 << 8;
 pub(super) struct Mode(u32);
 
 impl Mode {
-    /// Whether it is round robin and nothing else.
+    /// Whether nothing is kept account of.
     #[inline]
-    pub(super) fn is_plain(self) -> bool {
-        self.0 == 0
+    pub(super) fn is_simple(self) -> bool {
+        self.0 == Policy::RoundRobin as u32 || self.0 == Policy::Numa as u32
     }
 
     pub(super) fn policy(self) -> Policy {
@@ -152,34 +152,30 @@ impl Counted {
 pub(super) struct CacheLeaves;
 
 impl Head {
-    /// A path for a clone, if one is usable. In the read section of `set`.
+    /// A path for what has not been sent before, in a mode that is simple, and if it does not matter
+    /// to which path a flush goes. In the read section of `set`.
     #[inline]
+    pub(super) fn choose_simply<'a>(&self, mode: Mode, set: &'a PathSet) -> Option<&'a ArcPath> {
+        if set.mixed_caches.load_once() != 0 {
+            return None;
+        }
+        if mode.0 == Policy::RoundRobin as u32 {
+            return self.choice.rr.select(set.turns.list());
+        }
+        set.near.select(&set.paths, numa::here(), numa::distance)
+    }
+
+    /// A path for a clone, if one is usable. In the read section of `set`.
     pub(super) fn choose<'a>(
         &self,
         mode: Mode,
         set: &'a PathSet,
         clone: &BioClone<HeadIo>,
     ) -> Option<&'a ArcPath> {
-        if mode.is_plain() && clone.avoid == 0 {
-            return self.choice.rr.select(set.turns.list());
-        }
-        self.choose_by(mode.policy(), set, clone)
-    }
-
-    /// As [`Head::choose`], by any policy; the path by which the clone failed only if there is no
-    /// other. Cold only in that the other case is to be the straight one.
-    #[cold]
-    #[inline(never)]
-    fn choose_by<'a>(
-        &self,
-        policy: Policy,
-        set: &'a PathSet,
-        clone: &BioClone<HeadIo>,
-    ) -> Option<&'a ArcPath> {
         let avoid = clone.avoid;
         let wanted = |path: &ArcPath| Arc::as_ptr(path.handle()).addr() != avoid;
         let (rr, turns, paths) = (&self.choice.rr, set.turns.list(), &*set.paths);
-        match policy {
+        match mode.policy() {
             Policy::RoundRobin if avoid == 0 => rr.select(turns),
             Policy::RoundRobin => rr.select_if(turns, wanted),
             Policy::Numa if avoid == 0 => set.near.select(paths, numa::here(), numa::distance),
@@ -373,8 +369,10 @@ mod tests {
 
     #[test]
     fn modes() {
-        assert!(Mode(0).is_plain());
-        assert!(!Mode(WATCH).is_plain());
+        assert!(Mode(0).is_simple());
+        assert!(Mode(Policy::Numa as u32).is_simple());
+        assert!(!Mode(WATCH).is_simple());
+        assert!(!Mode(Policy::QueueDepth as u32).is_simple());
         assert_eq!(Mode(WATCH).policy(), Policy::RoundRobin);
         assert_eq!(Mode(3 | WATCH).policy(), Policy::ServiceTime);
         assert!(Mode(3 | WATCH).watches());

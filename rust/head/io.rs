@@ -111,7 +111,7 @@ impl Due for BioClone<HeadIo> {
 impl CloneOps for HeadIo {
     type Target = LiveRef<HeadPath>;
 
-    #[inline]
+    #[inline(always)]
     fn end_io(mut clone: BioClone<Self>, path: Self::Target, status: BlkStatus) {
         path.handle().end_io();
         if !clone.counted.is_none() {
@@ -120,7 +120,7 @@ impl CloneOps for HeadIo {
         if status == BlkStatus::OK {
             path.handle().state.note_success();
             drop(path);
-            clone.finish(status);
+            clone.succeed();
         } else {
             failed(clone, path, status);
         }
@@ -226,14 +226,38 @@ impl Head {
             avoid: 0,
             start: 0,
         };
-        match this.bios.clone_bio(bio, io) {
-            Ok(clone) => Self::dispatch(this, clone),
-            Err((bio, status)) => bio.end(status),
+        // Where all is well, and there is nothing to be kept account of.
+        let mode = this.choice.mode();
+        let path = match mode.is_simple() {
+            true => this.paths.read(|set| {
+                let path = this.choose_simply(mode, set)?.try_get()?;
+                Some((path, Self::flags(set)))
+            }),
+            false => None,
+        };
+        match (this.bios.clone_bio(bio, io), path) {
+            (Ok(clone), Some((path, flags))) => {
+                path.handle().begin_io();
+                clone.submit(path, flags);
+            }
+            (Ok(clone), None) => Self::dispatch(this, clone),
+            (Err((bio, status)), path) => {
+                drop(path);
+                bio.end(status);
+            }
+        }
+    }
+
+    /// How a clone is sent down a path of this set.
+    #[inline]
+    fn flags(set: &PathSet) -> Flags {
+        Flags {
+            failfast: set.paths.len() > 1,
         }
     }
 
     /// Sends a clone down a path, or lets it wait, or ends it.
-    #[inline]
+    #[inline(never)]
     fn dispatch(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
         let mode = this.choice.mode();
         let route = this.paths.read(move |set| {
@@ -245,17 +269,14 @@ impl Head {
                 },
             };
             match path.and_then(|path| path.try_get()) {
-                Some(path) => {
-                    let failfast = set.paths.len() > 1;
-                    Route::Path(clone, path, Flags { failfast })
-                }
+                Some(path) => Route::Path(clone, path, Self::flags(set)),
                 None => Self::no_path(this, clone, set),
             }
         });
         match route {
             Route::Path(mut clone, path, flags) => {
                 path.handle().begin_io();
-                if !mode.is_plain() {
+                if !mode.is_simple() {
                     Self::count_in(mode, &mut clone, path.handle());
                 }
                 clone.submit(path, flags);

@@ -106,7 +106,7 @@ impl Shared {
     /// `delay`: `delayed_removal_secs` of new heads. `ENOMEM`.
     pub(super) fn new(auto_attach: AutoAttach, delay: u32) -> Result<Arc<Self>> {
         let heads = IdTable::new(GFP_KERNEL)?;
-        let bios = BioCache::new()?;
+        let bios = BioCache::new(c"rmpath_io")?;
         let requeue = Queue::new(c"rmpath_requeue", QueueKind::Reclaim)?;
         let removal = Queue::new(c"rmpath_removal", QueueKind::Unbound)?;
         let close = Queue::new(c"rmpath_close", QueueKind::Unbound)?;

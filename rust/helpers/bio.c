@@ -2,11 +2,6 @@
 
 #include <trace/events/block.h>
 
-bool rmpath_bio_io_stat(struct bio *bio)
-{
-	return blk_queue_io_stat(bdev_get_queue(bio->bi_bdev));
-}
-
 /* blk_account_io_flush(), which the block layer keeps for itself. */
 void rmpath_bio_account_flush(struct bio *bio, unsigned long nsecs)
 {

@@ -26,3 +26,18 @@ void rmpath_this_cpu_write_4(u32 __percpu *pcp, u32 val)
 {
 	this_cpu_write(*pcp, val);
 }
+
+void *rmpath_this_cpu_take_ptr(void *__percpu *pcp)
+{
+	return this_cpu_xchg(*pcp, NULL);
+}
+
+bool rmpath_this_cpu_put_ptr(void *__percpu *pcp, void *ptr)
+{
+	return !this_cpu_cmpxchg(*pcp, NULL, ptr);
+}
+
+void *rmpath_per_cpu_take_ptr(void *__percpu *pcp, unsigned int cpu)
+{
+	return cpu_possible(cpu) ? xchg(per_cpu_ptr(pcp, cpu), NULL) : NULL;
+}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Clones that own their original.
+//! Originals that are sent on, as they are or as clones.
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 //!
@@ -12,6 +12,10 @@
 //! * a [`Clone`] owns its original, whoever drops the one ends the other,
 //! * a clone in flight owns its target, so the device cannot be closed under it,
 //! * each clone is counted on its [`BioSet`], whose destructor waits for the last.
+//!
+//! Making a second bio costs as much as all the rest, so it is not made where the original itself can
+//! be sent: [`record`] keeps what the original was, and when it comes back it is that again, whatever
+//! became of it below. To who uses a [`Clone`] it is all the same.
 //!
 //! # Examples
 //!
@@ -33,6 +37,7 @@ use super::{
     cache::BioCache,
     list::Listed,
     poll,
+    record,
     status::BlkStatus,
     trace,
     Bio, //
@@ -75,20 +80,36 @@ pub(crate) trait CloneOps: Send + Sized + 'static {
     fn end_io(clone: Clone<Self>, target: Self::Target, status: BlkStatus);
 }
 
+/// What the bio of a [`Frame`] is, and whose memory that frame lies in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// None yet. From the cache.
+    None,
+    /// Where what the original was is kept while that is in flight itself, which has been so before.
+    /// From the cache.
+    Record,
+    /// A clone of the original. From the cache.
+    Clone,
+    /// The same, from the reserve.
+    Reserve,
+}
+
 /// A clone and what stands before it in memory (the front pad of the bio set).
 ///
 /// # Invariants
 ///
 /// While a [`Clone`] points here, or the clone is in flight, `orig` is a bio that belongs to us,
-/// and `private` is initialised. `target` is `Some` exactly while the clone is in flight, and is
-/// not borrowed mutably in between. `set` is the one that the clone is counted on.
+/// `private` is initialised, and `bio` is a valid bio if `form` is [`Form::Clone`] or
+/// [`Form::Reserve`]. If it is [`Form::Record`], the original is plain. `target` is initialised exactly
+/// while the clone, or in its place the original, is in flight, and is not borrowed mutably meanwhile. `set` is the one that the clone is counted on.
 #[repr(C)]
-struct Frame<P: CloneOps> {
+pub(super) struct Frame<P: CloneOps> {
     set: NonNull<BioSet<P>>,
     orig: NonNull<bindings::bio>,
     /// When the original came, in jiffies, if the disk keeps statistics.
     start: Option<c_ulong>,
-    target: Option<P::Target>,
+    target: MaybeUninit<P::Target>,
+    form: Form,
     /// Makes it a size that no other set's bios have: the slab would be shared with them, whose bios
     /// begin elsewhere in its objects, and a late poller of one of theirs find half of one of ours.
     _odd: MaybeUninit<u64>,
@@ -97,7 +118,7 @@ struct Frame<P: CloneOps> {
 }
 
 /// How much memory a bio of ours has before it.
-pub(super) const fn front_pad<P: CloneOps>() -> u32 {
+const fn front_pad<P: CloneOps>() -> u32 {
     // The allocator aligns the front pad no better.
     const { assert!(align_of::<Frame<P>>() <= align_of::<u64>()) };
     offset_of!(Frame<P>, bio) as u32
@@ -110,7 +131,7 @@ pub(super) const fn front_pad<P: CloneOps>() -> u32 {
 /// # Invariants
 ///
 /// `raw` was set up by `bioset_init` with a front pad that makes its bios the `bio` field of a
-/// `Frame<P>`, as that of `cache` does. `clones` counts those that exist.
+/// `Frame<P>`. `clones` counts those that exist.
 #[pin_data(PinnedDrop)]
 pub(crate) struct BioSet<P: CloneOps> {
     #[pin]
@@ -150,20 +171,20 @@ impl<P: CloneOps> BioSet<P> {
 
     /// Makes a clone that owns `orig`, bound for no device yet.
     ///
+    /// (Always inlined: it is in one place, and what it returns is taken apart at once.)
+    ///
     /// Never fails for want of memory, but may sleep, unless the bio is `REQ_NOWAIT`: then it is
     /// given back with [`BlkStatus::AGAIN`]. With integrity or encryption, cloning these can fail
     /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, BlkStatus)> {
         if !self.clones.try_get() {
             return Err((orig, BlkStatus::IOERR));
         }
-        // SAFETY: The clone is counted, and our `Arc` of the cache stays until the count is 0.
-        let cached = unsafe { self.cache.clone_bio(&orig) };
-        let bio = match cached {
-            Some(bio) => bio,
+        let (frame, form) = match self.cache.take() {
+            Some(frame) => (frame, Form::None),
             None => match self.clone_from_reserve(&orig) {
-                Ok(bio) => bio,
+                Ok(frame) => (frame, Form::Reserve),
                 Err(status) => {
                     // SAFETY: The reference was taken above and is given up.
                     unsafe { PercpuRef::put(NonNull::from(&self.clones)) };
@@ -171,26 +192,26 @@ impl<P: CloneOps> BioSet<P> {
                 }
             },
         };
-        // SAFETY: By the type invariant the bio lies in a `Frame<P>`.
-        let frame = unsafe { frame_of::<P>(bio) }.as_ptr();
         let start = orig.start_accounting();
-        // SAFETY: The front pad is ours and uninitialised; the clone exists from here on.
-        unsafe { core::ptr::addr_of_mut!((*frame).set).write(NonNull::from(self)) };
-        // SAFETY: As above.
-        unsafe { core::ptr::addr_of_mut!((*frame).start).write(start) };
-        // SAFETY: As above.
-        unsafe { core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw()) };
-        // SAFETY: As above.
-        unsafe { core::ptr::addr_of_mut!((*frame).target).write(None) };
-        // SAFETY: As above.
-        unsafe { core::ptr::addr_of_mut!((*frame).private).write(private) };
+        let frame = frame.as_ptr();
+        // SAFETY: The frame is ours, and apart from its bio uninitialised; the clone exists from here
+        // on.
+        unsafe {
+            core::ptr::addr_of_mut!((*frame).set).write(NonNull::from(self));
+            core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw());
+            core::ptr::addr_of_mut!((*frame).start).write(start);
+            core::ptr::addr_of_mut!((*frame).form).write(form);
+            core::ptr::addr_of_mut!((*frame).private).write(private);
+        }
+        // SAFETY: It is a field of an object.
+        let bio = unsafe { NonNull::new_unchecked(Opaque::cast_into(&raw const (*frame).bio)) };
         // INVARIANT: All fields of the frame are set, and the clone was counted.
         Ok(Clone(bio, PhantomData))
     }
 
     /// A clone of a bio for which the cache has no memory. May sleep, unless it is `REQ_NOWAIT`.
     #[cold]
-    fn clone_from_reserve(&self, orig: &Bio) -> Result<NonNull<bindings::bio>, BlkStatus> {
+    fn clone_from_reserve(&self, orig: &Bio) -> Result<NonNull<Frame<P>>, BlkStatus> {
         if orig.is_nowait() {
             return Err(BlkStatus::AGAIN);
         }
@@ -203,7 +224,9 @@ impl<P: CloneOps> BioSet<P> {
                 self.raw.get(),
             )
         };
-        NonNull::new(bio).ok_or(BlkStatus::RESOURCE)
+        let bio = NonNull::new(bio).ok_or(BlkStatus::RESOURCE)?;
+        // SAFETY: By the type invariant the bio lies in a `Frame<P>`.
+        Ok(unsafe { frame_of::<P>(bio) })
     }
 
     /// Refuses new clones and waits until there is none. May sleep.
@@ -226,7 +249,7 @@ impl<P: CloneOps> PinnedDrop for BioSet<P> {
 ///
 /// # Safety
 ///
-/// `bio` must come from a [`BioSet<P>`].
+/// `bio` must be the field of a [`Frame<P>`].
 #[inline]
 unsafe fn frame_of<P: CloneOps>(bio: NonNull<bindings::bio>) -> NonNull<Frame<P>> {
     // SAFETY: The caller promises that the bio is the field of a frame.
@@ -242,13 +265,24 @@ pub(crate) struct Flags {
     pub(crate) failfast: bool,
 }
 
+impl Flags {
+    #[inline]
+    fn opf(self) -> bindings::blk_opf_t {
+        match self.failfast {
+            true => bindings::RMPATH_REQ_FAILFAST_TRANSPORT,
+            false => 0,
+        }
+    }
+}
+
 /// A clone that is not in flight; it owns its original. Dropping it ends the original with
 /// [`BlkStatus::IOERR`].
 ///
 /// # Invariants
 ///
 /// Points to the `bio` of a valid [`Frame<P>`] that nobody else points to, with a reference on the
-/// `clones` of its [`BioSet<P>`].
+/// `clones` of its [`BioSet<P>`]. The original is as it was when it came, but for what
+/// [`Clone::stop_polling`] has changed.
 #[repr(transparent)]
 pub(crate) struct Clone<P: CloneOps>(NonNull<bindings::bio>, PhantomData<P>);
 
@@ -308,55 +342,122 @@ impl<P: CloneOps> Clone<P> {
         opf & bindings::RMPATH_REQ_POLLED != 0
     }
 
-    /// Submits the clone to `target`, which has to be a whole disk. It comes back through
-    /// [`CloneOps::end_io`], perhaps before this returns.
+    /// Sends the original to `target`, or a clone of it; it has to be a whole disk. It comes back
+    /// through [`CloneOps::end_io`], perhaps before this returns.
     ///
     /// Context: may sleep, as `submit_bio_noacct()` may.
     #[inline]
     pub(crate) fn submit(self, target: P::Target, flags: Flags) {
+        let frame = self.frame().as_ptr();
+        // SAFETY: By the type invariant the frame is valid and ours alone.
+        let (form, orig) = unsafe { ((*frame).form, (*frame).orig) };
+        let plain = match form {
+            // SAFETY: By the invariant of the frame the original is valid and ours.
+            Form::None => unsafe { record::is_plain(orig) },
+            Form::Record => true,
+            Form::Clone | Form::Reserve => false,
+        };
+        if !plain {
+            return self.submit_clone(target, flags);
+        }
+        let bio = ManuallyDrop::new(self).0;
+        // SAFETY: By the type invariant the frame is valid and ours alone.
+        // INVARIANT: The original is plain, as `form` says, and in flight from here on.
+        let target = unsafe {
+            (*frame).form = Form::Record;
+            (*frame).target.write(target)
+        };
+        // The device stays open for as long as `target` is there and is not borrowed mutably: until
+        // the bio has come back.
+        let bdev = (*target).as_ref().as_ptr();
+        // SAFETY: The original is plain and ours, and so is the bio of the frame, which is none.
+        unsafe { record::divert(orig, bio, bdev, end_original::<P>, flags.opf()) };
+        // SAFETY: Both are valid and ours; the record has the disk that the original came to.
+        unsafe { trace::bio_remap(orig.as_ptr(), bio.as_ptr()) };
+        // SAFETY: The original is given up to the block layer until `end_original`.
+        unsafe { bindings::submit_bio_noacct(orig.as_ptr()) };
+    }
+
+    /// Makes a clone, if there is none, and sends that.
+    #[cold]
+    #[inline(never)]
+    fn submit_clone(self, target: P::Target, flags: Flags) {
+        // SAFETY: By the type invariant the frame is valid and ours alone.
+        if unsafe { (*self.frame().as_ptr()).form } == Form::None && !self.make(Form::Clone) {
+            drop(target);
+            return self.finish(BlkStatus::RESOURCE);
+        }
         let this = ManuallyDrop::new(self);
         let frame = this.frame().as_ptr();
         let bio = this.0.as_ptr();
-        // SAFETY: By the type invariant the frame is valid and ours alone; nothing borrows from
-        // `target`.
+        // SAFETY: By the type invariant the frame is valid and ours alone.
         // INVARIANT: The clone is in flight from here on.
-        let target = unsafe { (*frame).target.insert(target) };
+        let target = unsafe { (*frame).target.write(target) };
         let bdev = (*target).as_ref().as_ptr();
         // SAFETY: By the type invariant the frame is valid.
         let orig = unsafe { (*frame).orig.as_ptr() };
         // SAFETY: The bio is valid and ours.
         unsafe {
-            // The device stays open for as long as `target` is there and is not borrowed mutably:
-            // until the bio has come back.
+            // The device stays open as in `submit`.
             (*bio).bi_bdev = bdev;
             // A whole disk of at least our size, so that the checks the original has passed hold.
             (*bio).bi_flags |= 1 << bindings::BIO_REMAPPED;
-            (*bio).bi_end_io = Some(end_io::<P>);
+            (*bio).bi_end_io = Some(end_clone::<P>);
             // What the driver above means by REQ_DRV is not what the one below would.
-            (*bio).bi_opf &= !bindings::RMPATH_REQ_DRV;
-            if flags.failfast {
-                (*bio).bi_opf |= bindings::RMPATH_REQ_FAILFAST_TRANSPORT;
-            }
+            (*bio).bi_opf = (*bio).bi_opf & !bindings::RMPATH_REQ_DRV | flags.opf();
         }
         // SAFETY: Both are valid and ours, and the clone has its device.
         unsafe { bindings::rmpath_bio_clone_blkg_association(bio, orig) };
         // SAFETY: The bio is valid and ours.
         let opf = unsafe { (*bio).bi_opf };
         // SAFETY: Both are ours, the original came to our disk, and the clone is complete.
-        if opf & UNUSUAL != 0 && !unsafe { prepare((*frame).orig, this.0) } {
+        if opf & record::UNUSUAL != 0 && !unsafe { prepare((*frame).orig, this.0) } {
             // SAFETY: As at the end of this function.
             unsafe { bindings::bio_endio(bio) };
             return;
         }
         // SAFETY: Both are valid and ours, and the clone has its device and its sector.
         unsafe { trace::bio_remap(bio, orig) };
-        // SAFETY: The bio is complete, and given up to the block layer until `end_io`.
+        // SAFETY: The bio is complete, and given up to the block layer until `end_clone`.
         unsafe { bindings::submit_bio_noacct(bio) };
     }
 
+    /// Makes the frame's bio, which has no contents, a clone of the original. May sleep. `false` if
+    /// its integrity or encryption context cannot be cloned.
+    fn make(&self, form: Form) -> bool {
+        let (frame, bio) = (self.frame().as_ptr(), self.0.as_ptr());
+        // SAFETY: The bio is without contents, and ours; the original is valid and ours.
+        let error = unsafe {
+            bindings::bio_init_clone(
+                core::ptr::null_mut(),
+                bio,
+                (*frame).orig.as_ptr(),
+                bindings::RMPATH_GFP_NOIO,
+            )
+        };
+        // How the original's memory is to be freed is not how ours is.
+        // SAFETY: The bio is valid and ours; where that failed it is one without contents.
+        unsafe { (*bio).bi_opf &= !bindings::RMPATH_REQ_ALLOC_CACHE };
+        // SAFETY: By the type invariant the frame is valid and ours alone.
+        // INVARIANT: The bio is valid.
+        unsafe { (*frame).form = form };
+        error == 0
+    }
+
     /// Ends the original with `status`, and the clone with it. Any context.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn finish(self, status: BlkStatus) {
+        self.complete(status);
+    }
+
+    /// Ends the original well, and the clone with it. Any context.
+    #[inline(always)]
+    pub(crate) fn succeed(self) {
+        self.complete(BlkStatus::OK);
+    }
+
+    #[inline(always)]
+    fn complete(self, status: BlkStatus) {
         let this = ManuallyDrop::new(self);
         let frame = this.frame();
         // SAFETY: By the type invariant the frame is valid and ours alone.
@@ -365,14 +466,31 @@ impl<P: CloneOps> Clone<P> {
         let start = unsafe { (*frame.as_ptr()).start };
         // SAFETY: As above.
         let set = unsafe { (*frame.as_ptr()).set };
-        // SAFETY: `private` is initialised and not used again. (`target` is `None`.)
+        // SAFETY: As above.
+        let form = unsafe { (*frame.as_ptr()).form };
+        // SAFETY: `private` is initialised and not used again. (`target` is not.)
         unsafe { core::ptr::addr_of_mut!((*frame.as_ptr()).private).drop_in_place() };
-        // SAFETY: The clone is not in flight, and given up.
-        unsafe { bindings::bio_put(this.0.as_ptr()) };
+        match form {
+            // SAFETY: The frame is given up, and came from the cache of its set, which is there until
+            // the count below allows it to go.
+            Form::None | Form::Record => unsafe { (*set.as_ptr()).cache.give(frame) },
+            // SAFETY: As above; the clone is valid, not in flight, and given up.
+            Form::Clone => unsafe {
+                bindings::bio_uninit(this.0.as_ptr());
+                (*set.as_ptr()).cache.give(frame);
+            },
+            // SAFETY: The clone is not in flight, and given up.
+            Form::Reserve => unsafe { bindings::bio_put(this.0.as_ptr()) },
+        }
         // SAFETY: By the invariant of the frame the original is ours to end; it is taken once.
         let orig = unsafe { Bio::from_raw(orig) };
         orig.end_accounting(start);
-        orig.end(status);
+        match form {
+            // SAFETY: By the invariant of the frame it is plain, and is as it was restored. The set is
+            // there until the count below allows it to go.
+            Form::Record => unsafe { (*set.as_ptr()).cache.child_end.end(orig, status) },
+            _ => orig.end(status),
+        }
         // Last, so that whoever waits for the set waits for the end of the original too.
         // SAFETY: The set is there until the count allows it to go; the field's address is not null.
         let clones = unsafe { NonNull::new_unchecked(&raw mut (*set.as_ptr()).clones) };
@@ -380,36 +498,28 @@ impl<P: CloneOps> Clone<P> {
         unsafe { PercpuRef::put(clones) };
     }
 
-    /// Makes the clone anew of its original, in the same memory and with the same private data: what
-    /// is done with one that has been in flight before it is submitted again, for the driver below
-    /// has moved its iterator and may have changed anything else.
+    /// Makes it fit to be sent again, in the same memory and with the same private data: what is done
+    /// with one that has been in flight before it is submitted again, for the driver below has moved
+    /// the clone's iterator and may have changed anything else.
     ///
     /// May sleep. Ends the original with [`BlkStatus::RESOURCE`] and returns `None` if its
     /// integrity or encryption context cannot be cloned.
     pub(crate) fn refresh(self) -> Option<Self> {
         let bio = self.0.as_ptr();
         // SAFETY: By the type invariant the frame is valid and ours alone.
-        let orig = unsafe { (*self.frame().as_ptr()).orig };
+        let form = unsafe { (*self.frame().as_ptr()).form };
+        if matches!(form, Form::None | Form::Record) {
+            // The original is as it was.
+            return Some(self);
+        }
         // SAFETY: The bio is valid.
         let pool = unsafe { (*bio).bi_pool };
-        // SAFETY: As above. The flag says how its memory is to be freed.
-        let cached = unsafe { (*bio).bi_opf } & bindings::RMPATH_REQ_ALLOC_CACHE;
         // SAFETY: The clone is not in flight, and nobody else has it.
         unsafe { bindings::bio_uninit(bio) };
-        // SAFETY: The bio is without contents, and ours; the original is valid and ours.
-        let error = unsafe {
-            bindings::bio_init_clone(
-                core::ptr::null_mut(),
-                bio,
-                orig.as_ptr(),
-                bindings::RMPATH_GFP_NOIO,
-            )
-        };
+        let made = self.make(form);
         // SAFETY: The bio is valid and ours: it comes from where it came from before.
         unsafe { (*bio).bi_pool = pool };
-        // SAFETY: As above.
-        unsafe { (*bio).bi_opf = (*bio).bi_opf & !bindings::RMPATH_REQ_ALLOC_CACHE | cached };
-        if error == 0 {
+        if made {
             Some(self)
         } else {
             self.finish(BlkStatus::RESOURCE);
@@ -453,16 +563,13 @@ unsafe impl<P: CloneOps> Listed for Clone<P> {
     }
 }
 
-/// What is not just sent.
-const UNUSUAL: u32 = bindings::RMPATH_REQ_POLLED | bindings::RMPATH_REQ_INTEGRITY;
-
-/// What is to be done before a clone is sent that is [`UNUSUAL`]. `false` if its device does not
-/// take it; its status says so.
+/// What is to be done before a clone is sent that is [`record::UNUSUAL`]. `false` if its device does
+/// not take it; its status says so.
 ///
 /// # Safety
 ///
 /// `orig` must be a bio of ours that was submitted to a disk of ours, and `clone` its clone as it is
-/// about to be submitted, with [`end_io`].
+/// about to be submitted, with [`end_clone`].
 #[cold]
 unsafe fn prepare(orig: NonNull<bindings::bio>, clone: NonNull<bindings::bio>) -> bool {
     // SAFETY: The caller promises that the clone is ours.
@@ -480,7 +587,7 @@ unsafe fn prepare(orig: NonNull<bindings::bio>, clone: NonNull<bindings::bio>) -
         }
     }
     if opf & bindings::RMPATH_REQ_POLLED != 0 {
-        // SAFETY: As the caller promises; `end_io` begins with `came_back`.
+        // SAFETY: As the caller promises; `end_clone` begins with `came_back`.
         unsafe { poll::offer(orig, clone) };
     }
     true
@@ -490,11 +597,11 @@ unsafe fn prepare(orig: NonNull<bindings::bio>, clone: NonNull<bindings::bio>) -
 ///
 /// # Safety
 ///
-/// `bio` must have been submitted by [`Clone::submit`].
-unsafe extern "C" fn end_io<P: CloneOps>(bio: *mut bindings::bio) {
+/// `bio` must have been submitted by [`Clone::submit_clone`].
+unsafe extern "C" fn end_clone<P: CloneOps>(bio: *mut bindings::bio) {
     // SAFETY: The block layer ends what was submitted, which is not null.
     let bio = unsafe { NonNull::new_unchecked(bio) };
-    // SAFETY: `submit` gave up the clone, so that its frame is valid.
+    // SAFETY: `submit_clone` gave up the clone, so that its frame is valid.
     let orig = unsafe { (*frame_of::<P>(bio).as_ptr()).orig };
     // SAFETY: By the invariant of the frame the original is valid.
     let polled = unsafe { (*orig.as_ptr()).bi_opf } & bindings::RMPATH_REQ_POLLED != 0;
@@ -504,16 +611,39 @@ unsafe extern "C" fn end_io<P: CloneOps>(bio: *mut bindings::bio) {
     }
     // SAFETY: The bio has come back, and is ours again.
     let status = BlkStatus::from_raw(unsafe { (*bio.as_ptr()).bi_status });
-    // INVARIANT: `submit` gave up the clone, and nobody else points to its frame.
+    // SAFETY: `submit_clone` gave up the clone.
+    unsafe { came_back::<P>(bio, status) };
+}
+
+/// The `bi_end_io` of an original that was sent itself.
+///
+/// # Safety
+///
+/// `orig` must have been submitted by [`Clone::submit`], after [`record::divert`].
+unsafe extern "C" fn end_original<P: CloneOps>(orig: *mut bindings::bio) {
+    // SAFETY: The block layer ends what was submitted, which is not null.
+    let orig = unsafe { NonNull::new_unchecked(orig) };
+    // SAFETY: The original has come back, and is ours again.
+    let status = BlkStatus::from_raw(unsafe { (*orig.as_ptr()).bi_status });
+    // SAFETY: It was diverted, once since, and the record is as that left it.
+    let bio = unsafe { record::restore(orig) };
+    // SAFETY: `submit` gave up the clone.
+    unsafe { came_back::<P>(bio, status) };
+}
+
+/// What was in flight has come back.
+///
+/// # Safety
+///
+/// `bio` must be that of a frame whose [`Clone`] was given up when it, or its original, was sent.
+#[inline(always)]
+unsafe fn came_back<P: CloneOps>(bio: NonNull<bindings::bio>, status: BlkStatus) {
+    // INVARIANT: The caller promises that nobody else points to the frame.
     let clone = Clone::<P>(bio, PhantomData);
-    // SAFETY: By the type invariant the frame is valid and ours.
-    // INVARIANT: The clone is not in flight any more.
-    let target = unsafe { (*clone.frame().as_ptr()).target.take() };
-    match target {
-        Some(target) => P::end_io(clone, target, status),
-        // `submit` puts one in. A clone without ends as one that is dropped does.
-        None => drop(clone),
-    }
+    // SAFETY: By the invariant of the frame `target` is initialised; it is not used again.
+    // INVARIANT: Nothing is in flight any more.
+    let target = unsafe { (*clone.frame().as_ptr()).target.assume_init_read() };
+    P::end_io(clone, target, status);
 }
 
 #[cfg(CONFIG_KUNIT = "y")]

@@ -32,3 +32,21 @@ pub(super) unsafe fn bio_remap(bio: *mut bindings::bio, orig: *mut bindings::bio
     #[cfg(not(CONFIG_TRACEPOINTS))]
     let _ = (bio, orig);
 }
+
+/// Whether somebody traces how bios end (`block_bio_complete`).
+#[inline(always)]
+pub(super) fn completions() -> bool {
+    #[cfg(CONFIG_TRACEPOINTS)]
+    {
+        // SAFETY: The key is part of a tracepoint of the kernel, which is never freed.
+        unsafe {
+            kernel::jump_label::static_branch_unlikely!(
+                bindings::__tracepoint_block_bio_complete,
+                bindings::tracepoint,
+                key
+            )
+        }
+    }
+    #[cfg(not(CONFIG_TRACEPOINTS))]
+    false
+}

@@ -159,7 +159,7 @@ impl Stack {
         let below = Below(BlockDevice::open(bottom.reference().dev(), holder)?);
         let below = Arc::pin_init(Live::pin_init(below), GFP_KERNEL)?;
         let drops = Arc::new(Atomic::new(0), GFP_KERNEL)?;
-        let cache = BioCache::new()?;
+        let cache = BioCache::new(c"rmpath_kunit_io")?;
         let freed = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
         let (its_drops, its_below, its_freed) = (drops.clone(), below.clone(), freed.clone());
         let data = Arc::pin_init(
