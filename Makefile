@@ -8,7 +8,7 @@ FLAVOUR ?= dev
 MINUTES ?= 10
 export CMD IOS KUNIT MUTANTS TESTS
 
-.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail mutants blktests compare-native bench \
+.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail cost mutants blktests compare-native bench breakdown \
 	lint stress rustdoc htmldocs rust-analyzer distclean-cache help
 
 all: modules
@@ -48,6 +48,10 @@ compile-fail: ## misuse of the types that own, which must not compile
 	@scripts/setup.sh
 	@scripts/compile-fail.sh
 
+cost: ## whether an I/O costs more than tests/cost.limits says
+	@scripts/setup.sh
+	@scripts/cost.sh
+
 mutants: ## whether the tests notice when a rule is broken: some hours; MUTANTS='03 17' selects
 	@scripts/mutants.sh
 
@@ -59,6 +63,9 @@ compare-native: ## the holes of native NVMe multipath: the same events there and
 
 bench: ## cost per I/O against dm-multipath, in instructions
 	@scripts/bench.sh
+
+breakdown: ## in which functions the instructions of a read are; ROW='rmpath head, round-robin'
+	@scripts/breakdown.py "$(or $(ROW),rmpath head, round-robin)"
 
 lint: ## rustfmt, clippy, checkpatch, shellcheck, unsafe only where it belongs
 	@scripts/lint.sh

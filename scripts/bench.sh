@@ -9,6 +9,9 @@
 #   IOS=     reads per run (50000)
 #   PATHS=   null_blk paths of the maps and of the head (2)
 #   NVME=no  leave out the part over nvme-loop
+#   FAST=yes only dm-multipath, the target and the head on null_blk, with round-robin
+#
+# What each adds is in build/bench/bench.tsv too.
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 help_if_asked "$@"
@@ -17,7 +20,7 @@ help_if_asked "$@"
 "$TOP/scripts/kernel.sh" dev >/dev/null
 "$TOP/scripts/build.sh" dev >/dev/null
 vars=()
-for v in IOS PATHS NVME; do
+for v in IOS PATHS NVME FAST; do
 	[ -z "${!v:-}" ] || vars+=(--env "$v=${!v}")
 done
-"$TOP/scripts/vm.sh" --flavour dev --icount --idle 1200 "${vars[@]}" -- scripts/guest-bench.sh
+"$TOP/scripts/vm.sh" --flavour dev --icount --idle 1200 --results "$TOP/build/bench" "${vars[@]}" -- scripts/guest-bench.sh

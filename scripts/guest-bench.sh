@@ -8,6 +8,11 @@ case "${1:-}" in
 esac
 IOS=${IOS:-50000}
 PATHS=${PATHS:-2}
+# What was measured, for who compares: a name and what it adds, a line each.
+rows=$RESULTS/bench.tsv
+: >"$rows"
+
+MEAN=0 ADDED=0
 
 die() { echo "bench: error: $*" >&2; exit 1; }
 [ -n "${RMPATH_VM:-}" ] || die "this is for the VM only; run 'make bench'"
@@ -40,18 +45,31 @@ fio_mean() {
 	EOF
 }
 
-# measure DEV: into MEAN and IDLE; a first run warms up.
+# measure DEV: into MEAN and IDLE; a first run warms up. With TRACE=yes it only keeps the device busy, until who looks on
+# has seen enough and ends the VM.
 measure() {
 	local got
 	fio_mean "$1" >/dev/null || die "fio failed on $1"
+	if [ "${TRACE:-}" = yes ]; then
+		cat /proc/kallsyms >"$RESULTS/kallsyms"
+		local stat before
+		stat=/sys/block/$(basename "$1")/stat
+		before=$(awk '{print $1}' "$stat")
+		(IOS=1000000000 fio_mean "$1" >/dev/null) &
+		while (( $(awk '{print $1}' "$stat") < before + 1000 )); do sleep 0.2; done
+		echo "tracing $1"
+		wait
+	fi
 	got=$(fio_mean "$1") || die "fio failed on $1"
 	read -r MEAN IDLE <<<"$got"
 }
 
 # row NAME DEV BASE REFERENCE: a line of the table; into ADDED what it adds to BASE.
 row() {
+	[[ $1 = "${ONLY:-$1}" ]] || return 0
 	measure "$2"
 	ADDED=$((MEAN - $3))
+	printf '%s\t%d\n' "$1" "$ADDED" >>"$rows"
 	local ratio=-
 	if [ -n "$4" ] && (( $4 > 0 )); then
 		ratio=$(awk -v a="$ADDED" -v b="$4" 'BEGIN {printf "%.2f", a / b}')
@@ -97,9 +115,11 @@ done
 header "null_blk, $PATHS paths" "/dm-mpath"
 row "raw null_blk" "${disks[0]}" 0 ''
 raw=$MEAN
-map bench-linear "0 $sectors linear ${disks[0]} 0"
-row "dm-linear" "$MAP" "$raw" ''
-dmsetup remove --noudevsync bench-linear
+if [ "${FAST:-}" != yes ]; then
+	map bench-linear "0 $sectors linear ${disks[0]} 0"
+	row "dm-linear" "$MAP" "$raw" ''
+	dmsetup remove --noudevsync bench-linear
+fi
 table="2 queue_mode bio 0 1 1 round-robin 0 $PATHS 1$paths"
 map bench-mpath "0 $sectors multipath $table"
 row "dm-multipath, bio, round-robin" "$MAP" "$raw" ''
@@ -133,7 +153,9 @@ head_gone() {
 	while [ -e "/sys/block/$HEAD" ]; do sleep 0.1; done
 }
 if [ -e /sys/class/rmpath/add_path ]; then
-	for policy in numa round-robin queue-depth service-time; do
+	policies='numa round-robin queue-depth service-time historical-service-time'
+	[ "${FAST:-}" != yes ] || policies=round-robin
+	for policy in $policies; do
 		head_over bench "$policy" "${disks[@]}" || continue
 		row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
 		head_gone
@@ -144,7 +166,9 @@ fi
 
 # --- nvme-loop -----------------------------------------------------------------------------------------------------------
 
-[ "${NVME:-}" != no ] || exit 0
+if [ "${NVME:-}" = no ] || [ "${FAST:-}" = yes ]; then
+	exit 0
+fi
 # A namespace on null_blk, reached twice; the kernel's own multipath makes one disk of it, or with multipath=N two.
 nqn=nqn.2014-08.org.nvmexpress:bench
 target=/sys/kernel/config/nvmet

@@ -12,6 +12,7 @@
 #   --timeout S     seconds until the VM is killed (none)
 #   --idle S        seconds without a line of output until it is killed (none)
 #   --icount        one virtual CPU that counts a nanosecond per instruction, for measuring
+#   --monitor FILE  qemu's monitor, a socket, and the log that it writes when told to, FILE.log
 #   --append ARG    one more kernel parameter
 #   --env NAME=VAL  one more variable for the command
 #   --results DIR   a directory the guest can write to; RESULTS names it in the guest
@@ -23,7 +24,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 help_if_asked "$@"
 
-flavour=dev cpus=2 memory=2G timeout=0 idle='' icount='' append=() vars=() results='' console=''
+flavour=dev cpus=2 memory=2G timeout=0 idle='' icount='' monitor='' append=() vars=() results='' console=''
 while (( $# )); do
 	case "$1" in
 	--flavour) flavour=$2; shift ;;
@@ -32,6 +33,7 @@ while (( $# )); do
 	--timeout) timeout=$2; shift ;;
 	--idle) idle=$2; shift ;;
 	--icount) icount=1 ;;
+	--monitor) monitor=$2; shift ;;
 	--append) append+=("$2"); shift ;;
 	--env) vars+=("$2"); shift ;;
 	--results) results=$2; shift ;;
@@ -102,15 +104,19 @@ kvm_works() {
 }
 
 args=(--run "$image" --force-9p --user root --memory "$memory" "--overlay-rwdir=$TOP" "--rwdir=$results")
+qemu=''
+[ -z "$monitor" ] || qemu="-monitor unix:$monitor,server=on,wait=off -D $monitor.log"
 if [ -n "$icount" ]; then
 	cpus=1
-	args+=(--disable-kvm "--qemu-opts=-icount shift=0,sleep=off")
+	args+=(--disable-kvm)
+	qemu+=" -icount shift=0,sleep=off"
 elif ! kvm_works; then
 	args+=(--disable-kvm)
 	# A slow machine is not a hang, and need not measure how slow it is. The emulated CPU has five-level page tables,
 	# and KASAN then trips over an interrupt that comes while the boot CPU is being identified.
 	append=(no5lvl no_timer_check lpj=4000000 rcupdate.rcu_cpu_stall_timeout=150 workqueue.watchdog_thresh=150 "${append[@]}")
 fi
+[ -z "$qemu" ] || args+=("--qemu-opts=$qemu")
 args+=(--cpus "$cpus")
 # The guest may cache what it reads from the root file system; else it would fetch each program again for each run.
 append=("rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose" "${append[@]}")
