@@ -42,8 +42,8 @@ must nullb nbstore 32
 must dmset create rmt-slow --notable
 must slow 0
 below=$(basename "$(dm_node rmt-slow)")
-# A read hangs down there.
-read_hangs() { local reads; read -r reads _ <"/sys/block/$below/inflight"; [ "$reads" = 1 ]; }
+# A read hangs in the path. (dm-delay does not count as in flight what it holds back.)
+read_hangs() { local reads; read -r reads _ <"/sys/block/$first/inflight"; [ "$reads" = 1 ]; }
 mkdir "$NVMET/subsystems/$NQN" && echo 1 >"$NVMET/subsystems/$NQN/attr_allow_any_host"
 for port in 1 2; do
 	mkdir "$NVMET/ports/$port" && echo loop >"$NVMET/ports/$port/addr_trtype" &&
@@ -222,8 +222,6 @@ allocations_fail() {
 	local n answer
 	echo N >/sys/kernel/debug/failslab/ignore-gfp-wait
 	echo 0 >/sys/kernel/debug/failslab/verbose
-	must rmpath_unload
-	must rmpath_load auto_attach=0
 	add_path "device=/dev/$path" || stop "no head"
 	disk=$(disks)
 	set_delay "$disk" 3000
@@ -248,6 +246,9 @@ if [ "$system" = native ]; then
 	connect 1
 	attach_fails "$what"
 else
+	# By hand, so that it is one attempt that fails; and before the path is there, which would get its head.
+	must rmpath_unload
+	must rmpath_load auto_attach=0
 	connect 1 quiet
 	allocations_fail "$what"
 	count=$(value $counter)
