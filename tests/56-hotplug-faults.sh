@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
+# A CPU goes and comes, and requests fail at random on one path after the other, under verified I/O: no error and no wrong
+# data, no CPU's count is lost, and the references are what they were.
+#
+# RMPATH_HOTPLUG_SECS  how long (default 20)
+# Time limit: 600 s
+. "$(dirname "$0")/lib.sh"
+
+secs=${RMPATH_HOTPLUG_SECS:-20}
+cpu=/sys/devices/system/cpu/cpu1/online
+fail=/sys/kernel/debug/fail_make_request
+[ -w $cpu ] || skip_all "there is no second CPU that can go"
+[ -d $fail ] || skip_all "this kernel has no CONFIG_FAIL_MAKE_REQUEST"
+sdebug_paths
+sdebug_head
+echo 1 >"$(hattr "$HEAD" probe_secs)"
+echo 600 >"$(hattr "$HEAD" no_path_timeout_secs)"
+count_is 1 "one head, one reference"
+
+defer sh -c "echo 1 >$cpu"
+defer sh -c "echo 0 >$fail/probability"
+for setting in interval=1 verbose=0 times=-1 task-filter=N probability=20; do
+	echo "${setting#*=}" >"$fail/${setting%=*}"
+done
+both_work() { reads "$A/state" optimized && reads "$B/state" optimized; }
+
+fio_verify "/dev/$HEAD" "$secs" --ioengine=libaio --iodepth=4 --numjobs=2 >"$TMP/fio" 2>&1 &
+fio_pid=$!
+rounds=0 mended=0
+until ended $fio_pid; do
+	((rounds % 2)) && bad=$b || bad=$a
+	echo 1 >"/sys/block/$bad/make-it-fail"
+	echo 0 >$cpu && nap 0.3 && echo 1 >$cpu || break
+	echo 0 >"/sys/block/$bad/make-it-fail"
+	rounds=$((rounds + 1))
+	# The next one must find a path that works.
+	wait_for 120 both_work || break
+	mended=$((mended + 1))
+done
+wait_for 600 ended $fio_pid || kill -9 $fio_pid
+if wait $fio_pid; then ok "no error, no wrong data"; else not_ok "no error, no wrong data" "$(tail -n 20 "$TMP/fio")"; fi
+diag "$rounds rounds, $(value "$(hattr "$HEAD" failovers)") failovers"
+is "$mended" "$rounds" "a path that failed works again each time"
+check "there was more than one round" test $rounds -gt 1
+check "and requests were sent again" at_least "$(hattr "$HEAD" failovers)" 1
+for p in "$A" "$B"; do eventually 30 "nothing is in flight" reads "$p/inflight" 0; done
+count_is 1 "the reference count is what it was"
+check "it goes" remove_head "$HEAD"
+count_is 0 "with its reference"
+
+done_testing
