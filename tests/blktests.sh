@@ -34,7 +34,7 @@ if [ -z "${BLKTESTS:-}" ]; then
 	# Over TCP too what is about the transport.
 	while IFS= read -r line; do
 		result "$line"
-	done < <(check_ours "loop tcp" 001 006; check_ours loop 002 003 004 005 007 008 009 010)
+	done < <(check_ours "${RMPATH_TRTYPES:-loop tcp}" 001 006; check_ours loop 002 003 004 005 007 008 009 010)
 	done_testing
 fi
 
