@@ -6,7 +6,7 @@
 
 FLAVOUR ?= dev
 MINUTES ?= 10
-export CMD IOS KUNIT MUTANTS TESTS
+export CMD IOS ITEMS KUNIT LONG MUTANTS TESTS
 
 .PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail cost mutants blktests compare-native bench breakdown \
 	lint stress rustdoc htmldocs rust-analyzer distclean-cache help
@@ -70,7 +70,7 @@ breakdown: ## in which functions the instructions of a read are; ROW='rmpath hea
 lint: ## rustfmt, clippy, checkpatch, shellcheck, unsafe only where it belongs
 	@scripts/lint.sh
 
-stress: ## the long lifetime and fault tests, for MINUTES=
+stress: ## the long lifetime and fault tests, for MINUTES=; LONG=1 goes by numbers
 	@scripts/stress.sh $(MINUTES)
 
 rustdoc: ## the crate's documentation, private items too

@@ -2,6 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # stress.sh [MINUTES]: the long lifetime and fault tests (tests/stress.sh), over and over on the debug kernel in the VM.
 #
+#   LONG=1   once, by numbers: a million races of arming and disarming, 100,000 flaps, 1,000 reconnects, 10,000 loads and
+#            unloads (tests/stress-counts.sh), an hour of CPUs that go and requests that fail, a million wrong writes.
+#            RMPATH_PARTS=, RMPATH_PART_SECS=, RMPATH_RACES=, RMPATH_FLAPS=, RMPATH_RECONNECTS=, RMPATH_RELOADS=,
+#            RMPATH_HOTPLUG_SECS=, RMPATH_WRITES= and RMPATH_SEED= say otherwise; ITEMS= which of the files
+#
 # Prints KTAP and, last, "N passed, N failed, N skipped". Leaked memory, a splat in the kernel's log and a module that
 # cannot be unloaded fail it, as in check.sh. The last round ends after MINUTES (10), not at them.
 
@@ -15,12 +20,23 @@ minutes=${1:-10}
 "$TOP/scripts/kernel.sh" debug >/dev/null
 "$TOP/scripts/build.sh" debug >/dev/null
 
+items=(stress.sh) args=(--minutes "$minutes") vars=(--env "MINUTES=$minutes")
+if [ -n "${LONG:-}" ]; then
+	read -ra items <<<"${ITEMS:-stress-counts.sh 56-hotplug-faults.sh 54-attribute-fuzz.sh}"
+	# Once: the time is up when the first round is over.
+	args=(--minutes 0)
+	: "${RMPATH_HOTPLUG_SECS:=3600}" "${RMPATH_WRITES:=1000000}" "${RMPATH_LIMIT_SECS:=864000}"
+	for v in ${!RMPATH_*}; do
+		[ "$v" = RMPATH_KVM ] || vars+=(--env "$v=${!v}")
+	done
+fi
+
 out=$TOP/build/stress
 rm -rf "$out"
 mkdir -p "$out"
 rc=0
 "$TOP/scripts/vm.sh" --flavour debug --cpus "${CPUS:-2}" --memory "${MEMORY:-3G}" --idle 900 \
-	--results "$out" --console "$out/console.log" --append log_buf_len=8M --env "MINUTES=$minutes" -- \
-	scripts/guest-check.py --minutes "$minutes" stress.sh || rc=$?
+	--results "$out" --console "$out/console.log" --append log_buf_len=8M "${vars[@]}" -- \
+	scripts/guest-check.py "${args[@]}" "${items[@]}" || rc=$?
 (( rc == 0 )) || { echo "not ok - the VM ended with status $rc # see $out/console.log"; echo "end vm 0 1 0" >>"$out/progress-1"; }
 print_summary "$out/progress-1"

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # One round of the long tests, which `make stress` repeats for MINUTES: everything at once for a minute, then loss of
-# paths under verified I/O for longer than in `make check`, then the failure of single allocations. The plans of the
-# parts become one.
+# paths under verified I/O for longer than in `make check`, then CPUs that go and requests that fail, wrong
+# writes, and the failure of single allocations. The plans of the parts become one.
 # Time limit: 3600 s
 
 cd "$(dirname "$0")" || exit 1
-export RMPATH_RACE_SECS=60 RMPATH_FIO_SECS=60
+export RMPATH_RACE_SECS=60 RMPATH_FIO_SECS=60 RMPATH_HOTPLUG_SECS=60 RMPATH_WRITES=20000
+RMPATH_SEED=$(date +%s)
+export RMPATH_SEED
 n=0 status=0
-for t in 13-races.sh 04-path-loss.sh 12-scsi.sh 16-removal-races.sh 17-no-memory.sh; do
+for t in 13-races.sh 04-path-loss.sh 12-scsi.sh 16-removal-races.sh 54-attribute-fuzz.sh 56-hotplug-faults.sh 17-no-memory.sh; do
 	while IFS= read -r line; do
 		case $line in
 		'ok '* | 'not ok '*)
