@@ -30,7 +30,7 @@ fn a_borrowed_path_is_not_kept(set: &RcuCell<Set>) {
 
 fn nor_is_it_carried_out(set: &RcuCell<Set>) {
     let mut kept: Option<&Thing> = None;
-    set.read(|set| kept = set.first().map(|path| &***path)); //~ lifetime: lifetime may not live long enough
+    set.read(|set| kept = set.first().map(|path| &***path)); //~ E0521: borrowed data escapes outside of closure
     drop(kept);
 }
 
