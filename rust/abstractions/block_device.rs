@@ -34,10 +34,6 @@ use kernel::{
     fmt,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         ArcBorrow,
         SetOnce, //
@@ -324,8 +320,8 @@ pub(crate) trait Holder: Send + Sync + Sized + 'static {
 pub(crate) struct BlockDevice<H: Holder> {
     file: NonNull<bindings::file>,
     bdev: NonNull<bindings::block_device>,
+    /// The disk that it is linked to.
     link: SetOnce<DiskRef>,
-    linked: Atomic<bool>,
     // Dropped last: `mark_dead` may find it until the claim is gone.
     holder: Arc<H>,
 }
@@ -384,7 +380,6 @@ impl<H: Holder> BlockDevice<H> {
             file,
             bdev: NonNull::new(bdev).ok_or(ENXIO)?,
             link: SetOnce::new(),
-            linked: Atomic::new(false),
             holder,
         };
         if this.is_read_only() {
@@ -405,13 +400,18 @@ impl<H: Holder> BlockDevice<H> {
     /// May sleep.
     pub(crate) fn link_to(&self, disk: &DiskRef) -> Result {
         disk.with_links(|raw| {
-            if !self.link.populate(disk.clone()) {
+            if self.link.as_ref().is_some() {
                 return Err(EBUSY);
             }
             // SAFETY: The device is open and claimed; the disk was added, and its `slaves/` stays.
-            let linked = to_result(unsafe { bindings::bd_link_disk_holder(self.as_ptr(), raw) });
-            self.linked.store(linked.is_ok(), Relaxed);
-            linked
+            to_result(unsafe { bindings::bd_link_disk_holder(self.as_ptr(), raw) })?;
+            if self.link.populate(disk.clone()) {
+                return Ok(());
+            }
+            // Somebody else was faster.
+            // SAFETY: As above; they were just linked.
+            unsafe { bindings::bd_unlink_disk_holder(self.as_ptr(), raw) };
+            Err(EBUSY)
         })
     }
 }
@@ -428,7 +428,7 @@ impl<H: Holder> Deref for BlockDevice<H> {
 
 impl<H: Holder> Drop for BlockDevice<H> {
     fn drop(&mut self) {
-        if let (Some(disk), true) = (self.link.as_ref(), self.linked.load(Relaxed)) {
+        if let Some(disk) = self.link.as_ref() {
             // If the disk has gone before, so have the links.
             let _ = disk.with_links(|raw| {
                 // SAFETY: `link_to` linked these two, and the disk's `slaves/` stays.

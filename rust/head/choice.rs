@@ -239,7 +239,7 @@ impl Head {
         }
         if mode.watches() {
             what |= JUDGED;
-            if handle.vitals.begin() {
+            if handle.history.vitals.begin() {
                 what |= SAMPLE;
             }
         }
@@ -268,7 +268,7 @@ impl Head {
             let verdict = verdict(status);
             let its_fault = matches!(verdict, Verdict::RetryElsewhere | Verdict::FailPath);
             if what & JUDGED != 0 && its_fault {
-                handle.vitals.error();
+                handle.history.vitals.error();
                 Head::watch(path.head.as_arc_borrow());
             }
             return;
@@ -281,7 +281,10 @@ impl Head {
             handle.load.served(clone.start, now);
         }
         if what & SAMPLE != 0 {
-            handle.vitals.sample(now.saturating_sub(clone.start));
+            handle
+                .history
+                .vitals
+                .sample(now.saturating_sub(clone.start));
             Head::watch(path.head.as_arc_borrow());
         }
     }

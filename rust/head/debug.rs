@@ -70,7 +70,7 @@ impl Show for Head {
             seq_print!(out, " inflight={}", path.inflight());
             seq_print!(out, " load={}/{}", path.load.bios(), path.load.sectors());
             seq_print!(out, " failures={}", path.state.failures());
-            seq_print!(out, " failovers={}", path.counters.failovers.get());
+            seq_print!(out, " failovers={}", path.history.counters.failovers.get());
             seq_print!(out, " suspect={}\n", path.state.is_suspect());
         }
     }

@@ -188,7 +188,7 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         }
     };
     if !again {
-        handle.counters.errors.inc();
+        handle.history.counters.errors.inc();
         drop(path);
         return clone.finish(status);
     }
@@ -198,10 +198,10 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         return clone.finish(BlkStatus::AGAIN);
     }
     if elsewhere {
-        handle.counters.failovers.inc();
+        handle.history.counters.failovers.inc();
         Head::count(&head.failovers);
     } else {
-        handle.counters.retries.inc();
+        handle.history.counters.retries.inc();
     }
     if verdict != Verdict::RetryLater && clone.is_write() {
         delay = delay.max(head.retry_delay.load(Relaxed));

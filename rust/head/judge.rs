@@ -114,7 +114,7 @@ impl Head {
             // What was counted before says nothing about the time from now on.
             for member in &inner.members {
                 member.handle.state.forgive();
-                member.handle.vitals.reset();
+                member.handle.history.vitals.reset();
             }
         }
         drop(inner);
@@ -174,7 +174,7 @@ impl PathHandle {
     /// Somebody has said how good it is: what was measured until now does not count. May sleep.
     pub(super) fn set_access(this: ArcBorrow<'_, Self>, access: AccessState) {
         let inner = this.head().map(|head| head.inner.lock());
-        this.vitals.reset();
+        this.history.vitals.reset();
         this.state.set_access(access);
         drop(inner);
     }

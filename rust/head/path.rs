@@ -67,6 +67,15 @@ use kernel::{
     },
 };
 
+/// What is not looked at for each bio. Apart from the rest, which for that is half as large: memory
+/// comes in powers of two.
+pub(super) struct History {
+    /// How it behaves, if marginal paths are looked for.
+    pub(super) vitals: Vitals,
+    /// What became of bios that failed here.
+    pub(super) counters: PathCounters,
+}
+
 /// What is known of a path beside its device; what sysfs shows, and what the device's death is told.
 #[pin_data]
 pub(super) struct PathHandle {
@@ -78,10 +87,8 @@ pub(super) struct PathHandle {
     pub(super) weight: Atomic<u32>,
     /// What is under way, if the policy needs to know.
     pub(super) load: Load,
-    /// How it behaves, if marginal paths are looked for.
-    pub(super) vitals: Vitals,
-    /// What became of bios that failed here.
-    pub(super) counters: PathCounters,
+    /// What it was like until now.
+    pub(super) history: KBox<History>,
     /// A reservation key that it may still have though the head has another or none, because it did
     /// not answer when that changed; 0 is none. Changed under [`Head::registrations`].
     pub(super) stale_key: Atomic<u64>,
@@ -107,14 +114,17 @@ impl PathHandle {
     /// That of a path whose head is not known yet. `ENOMEM`.
     pub(super) fn new(access: AccessState, weight: u32) -> Result<Arc<Self>> {
         let inflight = PerCpuCounter::new()?;
-        let vitals = Vitals::new()?;
+        let history = History {
+            vitals: Vitals::new()?,
+            counters: PathCounters::new(),
+        };
+        let history = KBox::new(history, GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 state: PathState::new(access),
                 weight: Atomic::new(weight),
                 load: Load::new(),
-                vitals,
-                counters: PathCounters::new(),
+                history,
                 stale_key: Atomic::new(0),
                 probing <- new_spinlock_irq!(Probing::new(), "rmpath_probing"),
                 inflight,
@@ -242,7 +252,7 @@ impl Judged for Live<HeadPath> {
     }
 
     fn vitals(&self) -> &Vitals {
-        &self.handle().vitals
+        &self.handle().history.vitals
     }
 }
 

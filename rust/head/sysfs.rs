@@ -183,13 +183,13 @@ pub(super) static PATH: [Attribute<PathHandle>; 10] = [
         out.write_fmt(fmt!("{}\n", path.state.failures()))
     }),
     Attribute::ro(c"command_retries_count", |path, out| {
-        out.write_fmt(fmt!("{}\n", path.counters.retries.get()))
+        out.write_fmt(fmt!("{}\n", path.history.counters.retries.get()))
     }),
     Attribute::ro(c"command_error_count", |path, out| {
-        out.write_fmt(fmt!("{}\n", path.counters.errors.get()))
+        out.write_fmt(fmt!("{}\n", path.history.counters.errors.get()))
     }),
     Attribute::ro(c"multipath_failover_count", |path, out| {
-        out.write_fmt(fmt!("{}\n", path.counters.failovers.get()))
+        out.write_fmt(fmt!("{}\n", path.history.counters.failovers.get()))
     }),
     Attribute::rw(
         c"weight",
