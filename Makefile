@@ -8,7 +8,7 @@ FLAVOUR ?= dev
 MINUTES ?= 10
 export CMD IOS ITEMS KUNIT LONG MUTANTS TESTS
 
-.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail cost mutants blktests compare-native bench breakdown \
+.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail cost scale mutants blktests compare-native bench breakdown \
 	lint stress rustdoc htmldocs rust-analyzer distclean-cache help
 
 all: modules
@@ -51,6 +51,10 @@ compile-fail: ## misuse of the types that own, which must not compile
 cost: ## whether an I/O costs more than tests/cost.limits says
 	@scripts/setup.sh
 	@scripts/cost.sh
+
+scale: ## what many heads cost in time and memory; RMPATH_HEADS=1024 MEMORY=5G
+	@scripts/setup.sh
+	@scripts/scale.sh
 
 mutants: ## whether the tests notice when a rule is broken: some hours; MUTANTS='03 17' selects
 	@scripts/mutants.sh

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # check.sh: everything that must pass: the KUnit suites and the system tests, on the debug kernel in the VM, and before
-# them the models of the removal protocol, misuse that must not compile, and what an I/O costs, on the dev kernel.
+# them the models of the removal protocol, misuse that must not compile, and, on the dev kernel, what an I/O and many
+# heads cost.
 #
 # Prints KTAP as it goes and, last, "N passed, N failed, N skipped": every KUnit case and every check of every system
 # test counts. Fails on any of them, on a splat in the kernel's log, on leaked memory, on a module that cannot be
 # unloaded, on a suite that the source declares and that has not run, and when nothing ran at all.
 #
-#   TESTS='04* 11*'   the system tests whose file names match (all), and 'model', 'compile-fail', 'cost'
+#   TESTS='04* 11*'   the system tests whose file names match (all), and 'model', 'compile-fail', 'cost', 'scale'
 #   KUNIT=only        nothing else; KUNIT=no: no KUnit suites
 #   VMS=              how many VMs share the work (2 if there are two cores and memory for both: one VM keeps little
 #                     more than one core busy)
@@ -20,7 +21,7 @@
 help_if_asked "$@"
 
 IDLE=600	# seconds without a line from the VM until it counts as dead
-LOCAL=(model compile-fail cost)	# scripts that print TAP
+LOCAL=(model compile-fail cost scale)	# scripts that print TAP
 
 "$TOP/scripts/setup.sh"
 "$TOP/scripts/kernel.sh" debug >/dev/null

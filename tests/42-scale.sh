@@ -7,9 +7,9 @@
 # Time limit: 900 s
 . "$(dirname "$0")/lib.sh"
 
-# KASAN puts zones around everything that is allocated.
-heads=64 zones=1
-if grep -q ' kasan_report$' /proc/kallsyms; then heads=24 zones=3; fi
+# KASAN makes everything larger, and keeps what is freed for a while: memory is for another kernel to measure.
+heads=64 kasan=
+if grep -q ' kasan_report$' /proc/kallsyms; then heads=24 kasan=1; fi
 heads=${RMPATH_HEADS:-$heads}
 part=$((heads / 4))
 modprobe -r null_blk 2>/dev/null
@@ -45,6 +45,12 @@ some=$(scale delete)
 flat "removal" $((some / part)) $((all / heads)) 3
 count_is 0 "all references are back"
 
+if [ -n "$kasan" ]; then
+	skip "a head takes less than 16 KiB, a path less than 4 KiB" "KASAN is on; make scale looks on the dev kernel"
+	done_testing
+	exit
+fi
+
 # Memory. The kernel's own share is that of a disk that does nothing: the null_blk disks are made anew to see it.
 check "the module unloads" rmpath_unload
 modprobe -r null_blk || bail "null_blk cannot be unloaded"
@@ -65,16 +71,17 @@ four=$(scale memory)
 path=$(kib "$one" "$four" $((heads * 3)))
 head=$(($(kib "$none" "$one" "$heads") - path - disk))
 diag "bytes: a head $head (beside a disk of $disk), a path $path"
-check "a head takes less than $((16 * zones)) KiB" test "$head" -lt $((16384 * zones))
-check "a path takes less than $((4 * zones)) KiB" test "$path" -lt $((4096 * zones))
-# The allocator keeps some of what is freed, so that a second round shows whether anything is lost.
+check "a head takes less than 16 KiB" test "$head" -lt 16384
+check "a path takes less than 4 KiB" test "$path" -lt 4096
+# The allocator keeps some of what is freed, less and less of it with each round: what is lost here and there, kmemleak
+# finds; what would be lost for each head, this.
 check "all heads are deleted" scale delete
 few=$(scale memory)
 scale attach 0 "$heads" 4 16 >/dev/null
 check "and once more" scale delete
 left=$(kib "$few" "$(scale memory)" "$heads")
 diag "bytes that are left: $left per head"
-check "nothing is left of them" test "$left" -lt 2048
+check "nothing is left of them" test "$left" -lt 8192
 count_is 0 "and no reference"
 
 done_testing
