@@ -145,6 +145,17 @@ class System:
 
     def build(self):
         """One head and its two paths, whatever is there; all else goes."""
+        wait_until("there is one head with its two paths", self.built)
+
+    def built(self):
+        """Whether that was reached: what a write has begun may still be going on, and take a head or a path away."""
+        try:
+            self.put_in_order()
+        except (FileNotFoundError, BlockingIOError, StopIteration):
+            return False
+        return True
+
+    def put_in_order(self):
         keep = None
         for head, wwid in self.heads().items():
             if wwid == WWID and read(head / "rmpath/state") == "live":
