@@ -160,6 +160,7 @@ void *rmpath_per_cpu_take_ptr(void *__percpu *pcp, unsigned int cpu);
 
 /* percpu_ref.c */
 bool rmpath_percpu_ref_tryget_live(struct percpu_ref *ref);
+bool rmpath_percpu_ref_tryget_live_rcu(struct percpu_ref *ref);
 void rmpath_percpu_ref_put(struct percpu_ref *ref);
 void rmpath_percpu_ref_kill(struct percpu_ref *ref);
 

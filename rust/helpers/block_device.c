@@ -1,41 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 
-struct file *rmpath_get_file(struct file *file)
+__rust_helper struct file *rmpath_get_file(struct file *file)
 {
 	return get_file(file);
 }
 
-u64 rmpath_bdev_nr_sectors(struct block_device *bdev)
+__rust_helper u64 rmpath_bdev_nr_sectors(struct block_device *bdev)
 {
 	return bdev_nr_sectors(bdev);
 }
 
-unsigned int rmpath_bdev_logical_block_size(struct block_device *bdev)
+__rust_helper unsigned int rmpath_bdev_logical_block_size(struct block_device *bdev)
 {
 	return bdev_logical_block_size(bdev);
 }
 
-bool rmpath_bdev_is_partition(struct block_device *bdev)
+__rust_helper bool rmpath_bdev_is_partition(struct block_device *bdev)
 {
 	return bdev_is_partition(bdev);
 }
 
-bool rmpath_bdev_is_zoned(struct block_device *bdev)
+__rust_helper bool rmpath_bdev_is_zoned(struct block_device *bdev)
 {
 	return bdev_is_zoned(bdev);
 }
 
-bool rmpath_bdev_write_cache(struct block_device *bdev)
+__rust_helper bool rmpath_bdev_write_cache(struct block_device *bdev)
 {
 	return bdev_write_cache(bdev);
 }
 
-bool rmpath_bdev_read_only(struct block_device *bdev)
+__rust_helper bool rmpath_bdev_read_only(struct block_device *bdev)
 {
 	return bdev_read_only(bdev);
 }
 
-bool rmpath_disk_has_slaves(struct gendisk *disk)
+__rust_helper bool rmpath_disk_has_slaves(struct gendisk *disk)
 {
 #ifdef CONFIG_BLOCK_HOLDER_DEPRECATED
 	return !list_empty(&disk->slave_bdevs);
@@ -44,7 +44,7 @@ bool rmpath_disk_has_slaves(struct gendisk *disk)
 #endif
 }
 
-bool rmpath_disk_live(struct gendisk *disk)
+__rust_helper bool rmpath_disk_live(struct gendisk *disk)
 {
 	return disk_live(disk) && !test_bit(GD_DEAD, &disk->state);
 }

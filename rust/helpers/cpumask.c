@@ -3,17 +3,17 @@
 #include <linux/cpumask.h>
 #include <linux/topology.h>
 
-int rmpath_cpumask_parse(const char *buf, struct cpumask *mask)
+__rust_helper int rmpath_cpumask_parse(const char *buf, struct cpumask *mask)
 {
 	return cpumask_parse(buf, mask);
 }
 
-int rmpath_cpumask_print(char *buf, size_t size, const struct cpumask *mask)
+__rust_helper int rmpath_cpumask_print(char *buf, size_t size, const struct cpumask *mask)
 {
 	return scnprintf(buf, size, "%*pb", cpumask_pr_args(mask));
 }
 
-int rmpath_cpu_to_node(unsigned int cpu)
+__rust_helper int rmpath_cpu_to_node(unsigned int cpu)
 {
 	return cpu_to_node(cpu);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #ifdef CONFIG_BLK_DEV_INTEGRITY
-struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip)
+__rust_helper struct bvec_iter *rmpath_bip_iter(struct bio_integrity_payload *bip)
 {
 	return &bip->bip_iter;
 }

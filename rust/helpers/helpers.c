@@ -5,6 +5,17 @@
  */
 #include "../bindings/rmpath_helper.h"
 
+/*
+ * With CONFIG_RUST_INLINE_HELPERS they become part of what calls them. LLVM
+ * would not do so of itself, for the two languages do not name the target's
+ * features alike; the kernel's own helpers have it said in the same way.
+ */
+#ifdef CONFIG_RUST_INLINE_HELPERS
+#define __rust_helper __always_inline
+#else
+#define __rust_helper
+#endif
+
 #include "bio.c"
 #include "block_device.c"
 #include "cpumask.c"

@@ -2,12 +2,12 @@
 
 #include <linux/idr.h>
 
-void rmpath_idr_init(struct idr *idr)
+__rust_helper void rmpath_idr_init(struct idr *idr)
 {
 	idr_init(idr);
 }
 
-void rmpath_idr_preload_end(void)
+__rust_helper void rmpath_idr_preload_end(void)
 {
 	idr_preload_end();
 }

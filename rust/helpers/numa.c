@@ -2,28 +2,28 @@
 
 #include <linux/topology.h>
 
-int rmpath_numa_node_id(void)
+__rust_helper int rmpath_numa_node_id(void)
 {
 	return numa_node_id();
 }
 
-int rmpath_node_distance(int from, int to)
+__rust_helper int rmpath_node_distance(int from, int to)
 {
 	return node_distance(from, to);
 }
 
-bool rmpath_node_online(int node)
+__rust_helper bool rmpath_node_online(int node)
 {
 	return node_online(node);
 }
 
-unsigned int rmpath_nr_node_ids(void)
+__rust_helper unsigned int rmpath_nr_node_ids(void)
 {
 	return nr_node_ids;
 }
 
 /* A device has the node of the bus it is on; a disk that is on none may know better itself. */
-int rmpath_bdev_node(struct block_device *bdev)
+__rust_helper int rmpath_bdev_node(struct block_device *bdev)
 {
 	int node = dev_to_node(disk_to_dev(bdev->bd_disk));
 

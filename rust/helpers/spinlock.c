@@ -2,7 +2,7 @@
 
 #include <linux/spinlock.h>
 
-unsigned long rmpath_spin_lock_irqsave(spinlock_t *lock)
+__rust_helper unsigned long rmpath_spin_lock_irqsave(spinlock_t *lock)
 {
 	unsigned long flags;
 
@@ -10,17 +10,17 @@ unsigned long rmpath_spin_lock_irqsave(spinlock_t *lock)
 	return flags;
 }
 
-bool rmpath_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
+__rust_helper bool rmpath_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
 {
 	return spin_trylock_irqsave(lock, *flags);
 }
 
-void rmpath_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+__rust_helper void rmpath_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
 {
 	spin_unlock_irqrestore(lock, flags);
 }
 
-bool rmpath_irqs_disabled(void)
+__rust_helper bool rmpath_irqs_disabled(void)
 {
 	return irqs_disabled();
 }

@@ -2,7 +2,7 @@
 
 #include <linux/xarray.h>
 
-unsigned long rmpath_xa_lock_irqsave(struct xarray *xa)
+__rust_helper unsigned long rmpath_xa_lock_irqsave(struct xarray *xa)
 {
 	unsigned long flags;
 
@@ -10,7 +10,7 @@ unsigned long rmpath_xa_lock_irqsave(struct xarray *xa)
 	return flags;
 }
 
-void rmpath_xa_unlock_irqrestore(struct xarray *xa, unsigned long flags)
+__rust_helper void rmpath_xa_unlock_irqrestore(struct xarray *xa, unsigned long flags)
 {
 	xa_unlock_irqrestore(xa, flags);
 }
