@@ -77,6 +77,8 @@ pub(crate) struct BioData {
     soft_retries: u8,
     /// What it ends with if there is no path for it any more.
     error: BlkStatus,
+    /// Makes one store of the last four.
+    _fill: u8,
 }
 
 impl Default for BioData {
@@ -88,6 +90,7 @@ impl Default for BioData {
             retries: 0,
             soft_retries: 0,
             error: BlkStatus::IOERR,
+            _fill: 0,
         }
     }
 }
@@ -259,7 +262,7 @@ impl Multipath {
 
     /// A clone has succeeded, and that is to be noted.
     #[inline(never)]
-    pub(super) fn note_success(&self, notes: u32, bio: &SucceededBio<'_, Self>) {
+    pub(super) fn note_success(&self, notes: u32, bio: SucceededBio<'_, Self>) {
         // What we have ended ourselves was on no path any more.
         let Some(data) = bio.data() else { return };
         if notes & COUNTS != 0 {

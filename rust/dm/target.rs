@@ -484,7 +484,7 @@ impl Target for Multipath {
     fn succeeded(this: ArcBorrow<'_, Self>, bio: SucceededBio<'_, Self>) {
         let notes = this.notes.load_once();
         if notes != 0 {
-            this.note_success(notes, &bio);
+            this.note_success(notes, bio);
         }
     }
 

@@ -27,7 +27,10 @@ use core::{
         size_of,
         ManuallyDrop, //
     },
-    ptr::NonNull, //
+    ptr::{
+        addr_of_mut,
+        NonNull, //
+    },
 };
 use kernel::{
     ffi::c_int,
@@ -116,11 +119,18 @@ impl<T: Target> Owned<T> {
             .ok_or(ENODEV)?
             .bdev_ptr();
         let opf = self.per_bio().record.opf | bindings::RMPATH_REQ_FAILFAST_TRANSPORT;
+        let bio = self.bio.as_ptr();
+        // Follows `bio_set_dev()`. It comes from the map or was restored, so the device is another one.
+        // The cgroup is left to dm core, which takes that of the bio it has cloned before it submits
+        // the clone.
+        const DROPPED: u16 = 1 << bindings::BIO_REMAPPED | 1 << bindings::BIO_BPS_THROTTLED;
         // SAFETY: By the type invariant it is ours to write. The device stays open as long as the
         // clone has not ended.
-        unsafe { set_dev(self.bio.as_ptr(), bdev) };
-        // SAFETY: As above.
-        unsafe { (*self.bio.as_ptr()).bi_opf = opf };
+        unsafe {
+            (*bio).bi_flags &= !DROPPED;
+            (*bio).bi_bdev = bdev;
+            (*bio).bi_opf = opf;
+        }
         Ok(())
     }
 
@@ -142,48 +152,29 @@ impl<T: Target> Owned<T> {
     }
 }
 
-/// Follows `bio_set_dev()`; inline, because it is done for each I/O. The cgroup is left to dm core,
-/// which takes that of the bio it has cloned before it submits the clone.
-///
-/// # Safety
-///
-/// `bio` must be the caller's to write, `bdev` a device that is open.
-#[inline]
-unsafe fn set_dev(bio: *mut bindings::bio, bdev: *mut bindings::block_device) {
-    // SAFETY: The caller promises that nobody else writes to it.
-    let fields = unsafe { &mut *bio };
-    fields.bi_flags &= !(1 << bindings::BIO_REMAPPED);
-    if fields.bi_bdev != bdev {
-        fields.bi_flags &= !(1 << bindings::BIO_BPS_THROTTLED);
-    }
-    fields.bi_bdev = bdev;
-}
-
 /// A clone in [`Target::succeeded`].
-pub(crate) struct SucceededBio<'a, T: Target>(&'a *mut bindings::bio, PhantomData<T>);
+pub(crate) struct SucceededBio<'a, T: Target>(*mut bindings::bio, PhantomData<&'a T>);
 
 impl<'a, T: Target> SucceededBio<'a, T> {
     /// # Safety
     ///
     /// `bio` must be a clone that dm core gives to `end_io` of a target of type `T`.
     #[inline]
-    pub(super) unsafe fn new(bio: &'a *mut bindings::bio) -> Self {
+    pub(super) unsafe fn new(bio: *mut bindings::bio) -> Self {
         Self(bio, PhantomData)
     }
 
     /// The target's data; `None` if the target has ended the clone itself.
     pub(crate) fn data(&self) -> Option<&T::BioData> {
         // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
-        let per_bio = unsafe { &*PerBio::<T::BioData>::of(*self.0) };
+        let per_bio = unsafe { &*PerBio::<T::BioData>::of(self.0) };
         (!per_bio.ended).then_some(&per_bio.data)
     }
 
     /// How many bytes it had when it came to the target.
     pub(crate) fn bytes(&self) -> u32 {
         // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
-        unsafe { &*PerBio::<T::BioData>::of(*self.0) }
-            .record
-            .bytes()
+        unsafe { &*PerBio::<T::BioData>::of(self.0) }.record.bytes()
     }
 }
 
@@ -212,21 +203,15 @@ impl<'a, T: Target> MapBio<'a, T> {
     #[inline]
     pub(super) unsafe fn new(ti: *mut bindings::dm_target, bio: NonNull<bindings::bio>) -> Self {
         // SAFETY: The caller promises it.
-        let per_bio = unsafe { PerBio::of(bio.as_ptr()) };
-        let value = PerBio {
-            ti,
-            // SAFETY: The clone is given to us.
-            record: unsafe { Record::new(bio.as_ptr()) },
-            ended: false,
-            data: T::BioData::default(),
-        };
+        let per_bio = unsafe { PerBio::<T::BioData>::of(bio.as_ptr()) };
         // SAFETY: dm core has set apart so many bytes, and aligned them; what is there is left over
-        // from another clone.
-        unsafe { per_bio.write(value) };
-        // SAFETY: It has just been written, and is nobody else's.
-        let record = unsafe { &mut (*per_bio).record };
-        // SAFETY: The clone is given to us.
-        unsafe { record.note_integrity() };
+        // from another clone. The clone is given to us.
+        unsafe {
+            addr_of_mut!((*per_bio).ti).write(ti);
+            Record::write(addr_of_mut!((*per_bio).record), bio.as_ptr());
+            addr_of_mut!((*per_bio).ended).write(false);
+            addr_of_mut!((*per_bio).data).write(T::BioData::default());
+        }
         // SAFETY: It has just been written to.
         let per_bio = unsafe { NonNull::new_unchecked(per_bio) };
         // INVARIANT: The data was just initialised, and the caller promises the rest.

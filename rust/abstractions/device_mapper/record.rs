@@ -15,47 +15,51 @@ use crate::{
     abstractions::bio::status::BlkStatus,
     bindings, //
 };
-#[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+#[cfg(any(CONFIG_BLK_DEV_INTEGRITY, CONFIG_KUNIT = "y"))]
 use core::mem::MaybeUninit;
-use kernel::ffi::c_int;
+use core::ptr::addr_of_mut;
 
 /// What lower devices change in a clone.
 pub(super) struct Record {
     pub(super) bdev: *mut bindings::block_device,
     pub(super) opf: bindings::blk_opf_t,
     flags: u16,
-    remaining: c_int,
     iter: bindings::bvec_iter,
     end_io: bindings::bio_end_io_t,
     #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
     integrity: *mut bindings::bio_integrity_payload,
-    /// Initialised by [`Record::note_integrity`] if `integrity` is not null.
+    /// Initialised if `integrity` is not null.
     #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
     integrity_iter: MaybeUninit<bindings::bvec_iter>,
 }
 
 impl Record {
-    /// All but the place in the integrity data; [`Record::note_integrity`] must follow.
+    /// Makes a record of a clone, where it is to be: field by field, or the compiler would carry all of
+    /// it there by way of the stack.
     ///
     /// # Safety
     ///
-    /// `bio` must be a valid clone that belongs to the caller.
+    /// `place` must be valid for writes, and `bio` a valid clone that belongs to the caller.
     #[inline]
-    pub(super) unsafe fn new(bio: *mut bindings::bio) -> Self {
-        // SAFETY: The caller promises that nobody writes to it.
-        let bio = unsafe { &*bio };
-        Self {
-            bdev: bio.bi_bdev,
+    pub(super) unsafe fn write(place: *mut Self, bio: *const bindings::bio) {
+        // SAFETY: The caller promises that the one may be written and the other read.
+        unsafe {
+            addr_of_mut!((*place).bdev).write((*bio).bi_bdev);
             // dm core's own `REQ_DM_POLL_LIST` is such a flag, and is inherited if the bio is split.
-            opf: bio.bi_opf & !bindings::RMPATH_REQ_DRV,
-            flags: bio.bi_flags,
-            remaining: bio.__bi_remaining.counter,
-            iter: bio.bi_iter,
-            end_io: bio.bi_end_io,
-            #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-            integrity: bio.bi_integrity,
-            #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-            integrity_iter: MaybeUninit::uninit(),
+            addr_of_mut!((*place).opf).write((*bio).bi_opf & !bindings::RMPATH_REQ_DRV);
+            addr_of_mut!((*place).flags).write((*bio).bi_flags);
+            addr_of_mut!((*place).iter).write((*bio).bi_iter);
+            addr_of_mut!((*place).end_io).write((*bio).bi_end_io);
+        }
+        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
+        // SAFETY: As above; the payload of a clone is valid as long as the clone is.
+        unsafe {
+            let integrity = (*bio).bi_integrity;
+            addr_of_mut!((*place).integrity).write(integrity);
+            if !integrity.is_null() {
+                let iter = *bindings::rmpath_bip_iter(integrity);
+                addr_of_mut!((*place).integrity_iter).write(MaybeUninit::new(iter));
+            }
         }
     }
 
@@ -65,44 +69,28 @@ impl Record {
         self.iter.bi_size
     }
 
-    /// Notes the place in the integrity data, in a record that is where it belongs: otherwise the
-    /// compiler carries the room for it there by way of the stack, needed or not.
-    ///
     /// # Safety
     ///
-    /// The clone of which the record was made must belong to the caller.
-    #[inline]
-    pub(super) unsafe fn note_integrity(&mut self) {
-        #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
-        if !self.integrity.is_null() {
-            // SAFETY: The payload of a clone is valid as long as the clone is.
-            let iter = unsafe { *bindings::rmpath_bip_iter(self.integrity) };
-            self.integrity_iter.write(iter);
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `bio` must be the clone of which the record was made; it belongs to the caller. The record
-    /// is complete.
+    /// `bio` must be the clone of which the record was made; it belongs to the caller.
     pub(super) unsafe fn restore(&mut self, bio: *mut bindings::bio) {
         // Nobody polls for it when it is sent again, with the flags from here.
         self.opf &= !bindings::RMPATH_REQ_POLLED;
         // A polling task may still look at the clone: it must not take it for one of dm core's
         // once it has its device again, and stops at a cookie that is none.
         // SAFETY: The caller promises that it is ours to write.
-        let opf = unsafe { core::ptr::addr_of_mut!((*bio).bi_opf) };
+        let opf = unsafe { addr_of_mut!((*bio).bi_opf) };
         // SAFETY: As above.
         unsafe { opf.write_volatile(self.opf) };
         // SAFETY: As above.
-        let cookie = unsafe { core::ptr::addr_of_mut!((*bio).__bindgen_anon_1.bi_cookie) };
+        let cookie = unsafe { addr_of_mut!((*bio).__bindgen_anon_1.bi_cookie) };
         // SAFETY: As above.
         unsafe { cookie.write_volatile(bindings::BLK_QC_T_NONE as u32) };
         // SAFETY: As above, for all of these.
         unsafe {
             (*bio).bi_bdev = self.bdev;
             (*bio).bi_flags = self.flags;
-            (*bio).__bi_remaining.counter = self.remaining;
+            // Whoever has split it has counted it down; it came without children.
+            (*bio).__bi_remaining.counter = 1;
             (*bio).bi_iter = self.iter;
             (*bio).bi_end_io = self.end_io;
             (*bio).bi_status = BlkStatus::OK.as_raw();
@@ -112,7 +100,7 @@ impl Record {
             // SAFETY: As above.
             unsafe { (*bio).bi_integrity = self.integrity };
             if !self.integrity.is_null() {
-                // SAFETY: The caller promises that the record is complete.
+                // SAFETY: `write` has set it, since there is a payload.
                 let iter = unsafe { self.integrity_iter.assume_init() };
                 // SAFETY: A payload that came with the clone goes with it.
                 unsafe { *bindings::rmpath_bip_iter(self.integrity) = iter };
@@ -156,13 +144,20 @@ mod tests {
         bio.__bindgen_anon_1.bi_cookie = 3;
     }
 
+    fn record(bio: &bindings::bio) -> Record {
+        let mut place = MaybeUninit::uninit();
+        // SAFETY: Both are ours, and nobody else knows of them.
+        unsafe { Record::write(place.as_mut_ptr(), bio) };
+        // SAFETY: It has been written.
+        unsafe { place.assume_init() }
+    }
+
     #[test]
     fn restoring_undoes_what_devices_do() -> Result {
         let mut bio = clone()?;
-        // SAFETY: It is ours, and nobody else knows of it.
-        let mut record = unsafe { Record::new(&mut *bio) };
+        let mut record = record(&bio);
         use_up(&mut bio);
-        // SAFETY: As above.
+        // SAFETY: It is ours, and nobody else knows of it.
         unsafe { record.restore(&mut *bio) };
 
         assert!(bio.bi_bdev.is_null());
@@ -195,10 +190,7 @@ mod tests {
         bio.bi_integrity = bip;
         // SAFETY: It is large enough, and ours.
         unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 64 };
-        // SAFETY: It is ours, and nobody else knows of it.
-        let mut record = unsafe { Record::new(&mut *bio) };
-        // SAFETY: As above.
-        unsafe { record.note_integrity() };
+        let mut record = record(&bio);
         use_up(&mut bio);
         // SAFETY: As above.
         unsafe { (*bindings::rmpath_bip_iter(bip)).bi_size = 8 };

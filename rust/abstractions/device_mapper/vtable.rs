@@ -255,7 +255,7 @@ impl<T: Target> VTable<T> {
             // SAFETY: dm core waits for the clone, which it gets only when we return.
             let target = unsafe { Self::target(ti) };
             // SAFETY: It went through our `map`, and is given to us.
-            T::succeeded(target, unsafe { SucceededBio::new(&bio) });
+            T::succeeded(target, unsafe { SucceededBio::new(bio) });
         }
         if needs_drop::<T::BioData>() {
             // SAFETY: dm core calls this for clones that went through our `map`.
