@@ -67,6 +67,13 @@ impl Bio {
         opf & bindings::RMPATH_REQ_NOWAIT != 0
     }
 
+    /// How many sectors of 512 bytes it is about.
+    #[inline]
+    pub(crate) fn sectors(&self) -> u32 {
+        // SAFETY: By the type invariant the bio is valid and ours.
+        (unsafe { (*self.as_ptr()).bi_iter.bi_size }) >> 9
+    }
+
     /// Whether it flushes the cache and does nothing else.
     #[inline]
     fn is_empty_flush(&self) -> bool {
@@ -77,44 +84,44 @@ impl Bio {
         opf & bindings::RMPATH_REQ_PREFLUSH != 0 && unsafe { (*self.as_ptr()).bi_iter.bi_size } == 0
     }
 
-    /// Counts the bio in its disk's statistics as under way, if the disk keeps any. Returns when it
-    /// came, in jiffies (a flush: nanoseconds). Follows `bio_start_io_acct()`.
+    /// Counts the bio in its disk's statistics as under way, if the disk keeps any. Follows
+    /// `bio_start_io_acct()`.
     #[inline]
-    fn start_accounting(&self) -> Option<c_ulong> {
+    fn start_accounting(&self) -> Accounted {
         // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
         let (bdev, opf) = unsafe { ((*self.as_ptr()).bi_bdev, (*self.as_ptr()).bi_opf) };
         // SAFETY: As above: the disk has a queue. Its limits may be changed meanwhile, which no reader
         // of a word minds.
         let features = unsafe { (&raw const (*(*bdev).bd_queue).limits.features).read_volatile() };
         if features & bindings::RMPATH_BLK_FEAT_IO_STAT == 0 {
-            return None;
+            return Accounted::Not;
         }
         if self.is_empty_flush() {
-            // Neither a read nor a write, and not in flight as those are.
-            return Some(nanoseconds());
+            return Accounted::Flush(nanoseconds());
         }
         // SAFETY: It is always there, and read as the kernel reads it.
         let now = unsafe { (&raw const bindings::jiffies).read_volatile() };
         // SAFETY: The disk is there for as long as the bio has not ended.
-        Some(unsafe { bindings::bdev_start_io_acct(bdev, opf & OP_MASK, now) })
+        Accounted::Io(unsafe { bindings::bdev_start_io_acct(bdev, opf & OP_MASK, now) })
     }
 
-    /// Counts it as done. Before it is ended. Follows `bio_end_io_acct()`.
+    /// Counts the bio, which was of so many sectors, as done. Before it is ended. Follows
+    /// `bio_end_io_acct()`.
     #[inline]
-    fn end_accounting(&self, start: Option<c_ulong>) {
-        if let Some(start) = start {
-            if self.is_empty_flush() {
-                let nsecs = nanoseconds().wrapping_sub(start);
-                // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
-                unsafe { bindings::rmpath_bio_account_flush(self.as_ptr(), nsecs) };
-                return;
-            }
-            let bio = self.as_ptr();
+    fn end_accounting(&self, accounted: Accounted, sectors: u32) {
+        let bio = self.as_ptr();
+        match accounted {
             // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
-            unsafe {
-                let (op, sectors) = ((*bio).bi_opf & OP_MASK, (*bio).bi_iter.bi_size >> 9);
+            Accounted::Io(start) => unsafe {
+                let op = (*bio).bi_opf & OP_MASK;
                 bindings::bdev_end_io_acct((*bio).bi_bdev, op, sectors, start);
+            },
+            Accounted::Flush(start) => {
+                let nsecs = nanoseconds().wrapping_sub(start);
+                // SAFETY: As above.
+                unsafe { bindings::rmpath_bio_account_flush(bio, nsecs) };
             }
+            Accounted::Not => (),
         }
     }
 
@@ -126,6 +133,17 @@ impl Bio {
         // SAFETY: By the type invariant it has not ended; it is given up.
         unsafe { bindings::bio_endio(bio) };
     }
+}
+
+/// How a bio counts in the statistics of its disk, and since when.
+#[derive(Clone, Copy)]
+enum Accounted {
+    /// The disk keeps none.
+    Not,
+    /// As in flight, from that time in jiffies.
+    Io(c_ulong),
+    /// As a flush, which is neither a read nor a write and not in flight as those are; nanoseconds.
+    Flush(c_ulong),
 }
 
 /// The bits of a bio's flags that are its operation (`REQ_OP_MASK`).

@@ -51,6 +51,7 @@ use kernel::{
             Full,
             Relaxed, //
         },
+        rcu,
         Completion, //
     },
     types::Opaque, //
@@ -123,6 +124,14 @@ impl PercpuRef {
     pub(super) fn try_get(&self) -> bool {
         // SAFETY: By the type invariant `raw` is between init and exit.
         unsafe { bindings::rmpath_percpu_ref_tryget_live(self.raw.get()) }
+    }
+
+    /// [`PercpuRef::try_get`] for who is in an RCU read section anyway.
+    #[inline]
+    #[must_use = "the reference has to be put"]
+    fn try_get_in_section(&self, _section: &rcu::Guard) -> bool {
+        // SAFETY: By the type invariant `raw` is between init and exit; the caller is in a section.
+        unsafe { bindings::rmpath_percpu_ref_tryget_live_rcu(self.raw.get()) }
     }
 
     /// Puts a reference. Any context.
@@ -213,6 +222,14 @@ impl<T> Live<T> {
     pub(crate) fn try_get(&self) -> Option<LiveRef<T>> {
         // INVARIANT: The reference was taken on `self.refs`, which the new object owns.
         self.refs.try_get().then(|| LiveRef(NonNull::from(self)))
+    }
+
+    /// [`Live::try_get`] for who is in an RCU read section anyway, and need not begin another one.
+    #[inline]
+    pub(crate) fn try_get_in_section(&self, section: &rcu::Guard) -> Option<LiveRef<T>> {
+        // INVARIANT: The reference was taken on `self.refs`, which the new object owns.
+        let got = self.refs.try_get_in_section(section);
+        got.then(|| LiveRef(NonNull::from(self)))
     }
 
     /// Refuses new references and waits until the last one is gone.
@@ -348,9 +365,11 @@ mod tests {
     fn shut_refuses_new_references() -> Result {
         let Fixture { live, drops } = fixture()?;
         let got = live.try_get().is_some();
+        let got_in_section = live.try_get_in_section(&rcu::read_lock()).is_some();
         let open = !live.is_shut();
         live.shut();
         let refused = live.try_get().is_none();
+        let refused_in_section = live.try_get_in_section(&rcu::read_lock()).is_none();
         let shut = live.is_shut();
         // The second one returns at once, and drop comes to a third.
         live.shut();
@@ -359,8 +378,10 @@ mod tests {
         let dropped = drops.load(Relaxed);
 
         assert!(got);
+        assert!(got_in_section);
         assert!(open);
         assert!(refused);
+        assert!(refused_in_section);
         assert!(shut);
         assert_eq!(early, 0);
         assert_eq!(dropped, 1);

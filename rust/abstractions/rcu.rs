@@ -93,7 +93,16 @@ impl<T> RcuCell<T> {
     /// be kept past the section needs a reference of its own, which is taken inside.
     #[inline]
     pub(crate) fn read<R>(&self, f: impl for<'a> FnOnce(&'a T) -> R) -> R {
-        let _section = rcu::read_lock();
+        self.read_in_section(|value, _| f(value))
+    }
+
+    /// The same, and `f` gets evidence that it runs in such a section.
+    #[inline]
+    pub(crate) fn read_in_section<R>(
+        &self,
+        f: impl for<'a> FnOnce(&'a T, &'a rcu::Guard) -> R,
+    ) -> R {
+        let section = rcu::read_lock();
         // rcu_dereference() is READ_ONCE() plus the order of dependent loads, which every CPU that
         // Rust runs on keeps. READ_ONCE() is a volatile load; `Atomic::load` is one too, but inside
         // a C function, and this is the hot path.
@@ -101,8 +110,8 @@ impl<T> RcuCell<T> {
         // SAFETY: `as_ptr` is valid while `self` is borrowed; all stores are those of `xchg`.
         let value = unsafe { self.ptr.as_ptr().read_volatile() };
         // SAFETY: By the type invariant the value lives until this read section ends, which is when
-        // `_section` is dropped, after `f`. It is only referred to as shared by then.
-        f(unsafe { &*value })
+        // `section` is dropped, after `f`. It is only referred to as shared by then.
+        f(unsafe { &*value }, &section)
     }
 
     /// Replaces the value; the old one is to be had after a grace period.

@@ -24,7 +24,8 @@ use crate::{
         atomic::LoadOnce,
         bio::{
             clone::Clone as BioClone,
-            status::BlkStatus, //
+            status::BlkStatus,
+            Bio, //
         },
         clock::now_ns,
         numa,
@@ -72,7 +73,13 @@ impl Mode {
     /// Whether nothing is kept account of.
     #[inline]
     pub(super) fn is_simple(self) -> bool {
-        self.0 == Policy::RoundRobin as u32 || self.0 == Policy::Numa as u32
+        self.is(Policy::RoundRobin) || self.is(Policy::Numa)
+    }
+
+    /// Whether this policy is in force, and that is all.
+    #[inline]
+    fn is(self, policy: Policy) -> bool {
+        self.0 == policy as u32
     }
 
     pub(super) fn policy(self) -> Policy {
@@ -152,27 +159,39 @@ impl Counted {
 pub(super) struct CacheLeaves;
 
 impl Head {
-    /// A path for what has not been sent before, in a mode that is simple, and if it does not matter
-    /// to which path a flush goes. In the read section of `set`.
+    /// A path for a bio that has not been sent before, if it does not matter to which path a flush goes:
+    /// as [`Head::choose`], without a detour where the policy is all that there is. In the read section
+    /// of `set`.
     #[inline]
-    pub(super) fn choose_simply<'a>(&self, mode: Mode, set: &'a PathSet) -> Option<&'a ArcPath> {
-        if set.mixed_caches.load_once() != 0 {
-            return None;
+    pub(super) fn choose_first<'a>(
+        &self,
+        mode: Mode,
+        set: &'a PathSet,
+        bio: &Bio,
+    ) -> Option<&'a ArcPath> {
+        let (rr, turns, paths) = (&self.choice.rr, set.turns.list(), &*set.paths);
+        if mode.is(Policy::RoundRobin) {
+            return rr.select(turns);
         }
-        if mode.0 == Policy::RoundRobin as u32 {
-            return self.choice.rr.select(set.turns.list());
+        if mode.is(Policy::Numa) {
+            return set.near.select(paths, numa::here(), numa::distance);
         }
-        set.near.select(&set.paths, numa::here(), numa::distance)
+        if mode.is(Policy::QueueDepth) {
+            return queue_depth::select(paths, rr.turn(paths.len()), |_| true);
+        }
+        self.choose(mode, set, bio.sectors(), 0)
     }
 
-    /// A path for a clone, if one is usable. In the read section of `set`.
+    /// A path for a bio of so many sectors, if one is usable; `avoid` ([`HeadIo::avoid`]) only if there is
+    /// no other. In the read section of `set`.
+    #[inline(never)]
     pub(super) fn choose<'a>(
         &self,
         mode: Mode,
         set: &'a PathSet,
-        clone: &BioClone<HeadIo>,
+        sectors: u32,
+        avoid: usize,
     ) -> Option<&'a ArcPath> {
-        let avoid = clone.avoid;
         let wanted = |path: &ArcPath| Arc::as_ptr(path.handle()).addr() != avoid;
         let (rr, turns, paths) = (&self.choice.rr, set.turns.list(), &*set.paths);
         match mode.policy() {
@@ -182,7 +201,8 @@ impl Head {
             Policy::Numa => nearest::select_if(paths, numa::here(), wanted, numa::distance),
             Policy::QueueDepth => queue_depth::select(paths, rr.turn(paths.len()), wanted),
             Policy::ServiceTime => {
-                service_time::select(paths, rr.turn(paths.len()), clone.sectors(), wanted)
+                let alike = turns.len() == paths.len();
+                service_time::select(paths, rr.turn(paths.len()), alike, sectors, wanted)
             }
             Policy::HistoricalServiceTime => {
                 historical_service_time::select(paths, rr.turn(paths.len()), now_ns(), wanted)
@@ -224,15 +244,28 @@ impl Head {
         Ok(Some(path))
     }
 
-    /// Counts in a clone that is about to be sent, in a mode that is not plain.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn count_in(mode: Mode, clone: &mut BioClone<HeadIo>, handle: &PathHandle) {
+    /// A clone that is counted has come back well. Any context.
+    #[inline]
+    pub(super) fn count_out_well(io: &HeadIo, path: &LiveRef<HeadPath>) {
+        match io.counted {
+            Counted(LOAD) => path.handle().load.end(io.sectors),
+            _ => Self::count_out(io, path, BlkStatus::OK),
+        }
+    }
+
+    /// Counts in a bio that is about to be sent, in a mode that is not simple: what for, and when, if its
+    /// time is taken ([`HeadIo::start`]).
+    #[inline]
+    pub(super) fn count_in(mode: Mode, handle: &PathHandle, sectors: u32) -> (Counted, u64) {
+        if mode.is(Policy::QueueDepth) || mode.is(Policy::ServiceTime) {
+            handle.load.begin(sectors);
+            return (Counted(LOAD), 0);
+        }
         let mut what = 0;
         let policy = mode.policy();
         if policy.needs_load() {
             what = LOAD;
-            handle.load.begin(clone.sectors());
+            handle.load.begin(sectors);
             if policy == Policy::HistoricalServiceTime {
                 what |= TIME;
             }
@@ -243,25 +276,20 @@ impl Head {
                 what |= SAMPLE;
             }
         }
-        if what & (TIME | SAMPLE) != 0 {
-            clone.start = now_ns();
-        }
-        clone.counted = Counted(what);
+        let start = match what & (TIME | SAMPLE) {
+            0 => 0,
+            _ => now_ns(),
+        };
+        (Counted(what), start)
     }
 
     /// Counts out a clone that has come back, if it was counted. Any context.
-    #[cold]
     #[inline(never)]
-    pub(super) fn count_out(
-        clone: &mut BioClone<HeadIo>,
-        path: &LiveRef<HeadPath>,
-        status: BlkStatus,
-    ) {
+    pub(super) fn count_out(io: &HeadIo, path: &LiveRef<HeadPath>, status: BlkStatus) {
         let handle = path.handle();
-        let Counted(what) = core::mem::replace(&mut clone.counted, Counted::NONE);
+        let Counted(what) = io.counted;
         if what & LOAD != 0 {
-            // As many as before: nobody but us has the original.
-            handle.load.end(clone.sectors());
+            handle.load.end(io.sectors);
         }
         if status != BlkStatus::OK {
             // What would have failed on any path says nothing about this one.
@@ -278,13 +306,10 @@ impl Head {
         }
         let now = now_ns();
         if what & TIME != 0 {
-            handle.load.served(clone.start, now);
+            handle.load.served(io.start, now);
         }
         if what & SAMPLE != 0 {
-            handle
-                .history
-                .vitals
-                .sample(now.saturating_sub(clone.start));
+            handle.history.vitals.sample(now.saturating_sub(io.start));
             Head::watch(path.head.as_arc_borrow());
         }
     }

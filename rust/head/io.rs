@@ -92,8 +92,9 @@ pub(super) struct HeadIo {
     status: BlkStatus,
     retries: u8,
     soft_retries: u8,
-    /// What it was counted for when it was sent.
+    /// What it was counted for when it was sent, and of how many sectors it was then.
     pub(super) counted: Counted,
+    pub(super) sectors: u32,
     /// The path that error came by, to be used again only if there is no other. Compared, never
     /// followed.
     pub(super) avoid: usize,
@@ -112,17 +113,36 @@ impl CloneOps for HeadIo {
     type Target = LiveRef<HeadPath>;
 
     #[inline(always)]
-    fn end_io(mut clone: BioClone<Self>, path: Self::Target, status: BlkStatus) {
+    fn succeeded(&self, path: &Self::Target) {
+        path.handle().end_io();
+        if !self.counted.is_none() {
+            Head::count_out_well(self, path);
+        }
+        path.handle().state.note_success();
+    }
+
+    fn failed(mut clone: BioClone<Self>, path: Self::Target, status: BlkStatus) {
         path.handle().end_io();
         if !clone.counted.is_none() {
-            Head::count_out(&mut clone, &path, status);
+            Head::count_out(&clone, &path, status);
+            clone.counted = Counted::NONE;
         }
-        if status == BlkStatus::OK {
-            path.handle().state.note_success();
-            drop(path);
-            clone.succeed();
-        } else {
-            failed(clone, path, status);
+        failed(clone, path, status);
+    }
+}
+
+impl HeadIo {
+    /// What is kept with one that has not been sent before.
+    #[inline]
+    fn new(counted: Counted, sectors: u32, start: u64) -> Self {
+        Self {
+            status: BlkStatus::OK,
+            retries: 0,
+            soft_retries: 0,
+            counted,
+            sectors,
+            avoid: 0,
+            start,
         }
     }
 }
@@ -218,33 +238,34 @@ impl Head {
     /// A bio is submitted to the disk. May sleep, unless it is `REQ_NOWAIT`.
     #[inline]
     pub(super) fn submit(this: ArcBorrow<'_, Self>, bio: Bio) {
-        let io = HeadIo {
-            status: BlkStatus::OK,
-            retries: 0,
-            soft_retries: 0,
-            counted: Counted::NONE,
-            avoid: 0,
-            start: 0,
-        };
-        // Where all is well, and there is nothing to be kept account of.
         let mode = this.choice.mode();
-        let path = match mode.is_simple() {
-            true => this.paths.read(|set| {
-                let path = this.choose_simply(mode, set)?.try_get()?;
-                Some((path, Self::flags(set)))
-            }),
-            false => None,
+        // Where all is well.
+        let path = this.paths.read_in_section(|set, section| {
+            if set.mixed_caches.load_once() != 0 {
+                return None;
+            }
+            let path = this.choose_first(mode, set, &bio)?;
+            Some((path.try_get_in_section(section)?, Self::flags(set)))
+        });
+        let Some((path, flags)) = path else {
+            return Self::submit_slowly(this, bio);
         };
-        match (this.bios.clone_bio(bio, io), path) {
-            (Ok(clone), Some((path, flags))) => {
-                path.handle().begin_io();
-                clone.submit(path, flags);
-            }
-            (Ok(clone), None) => Self::dispatch(this, clone),
-            (Err((bio, status)), path) => {
-                drop(path);
-                bio.end(status);
-            }
+        path.handle().begin_io();
+        if mode.is_simple() {
+            return BioClone::send(bio, || HeadIo::new(Counted::NONE, 0, 0), path, flags);
+        }
+        let sectors = bio.sectors();
+        let (counted, start) = Self::count_in(mode, path.handle(), sectors);
+        BioClone::send(bio, || HeadIo::new(counted, sectors, start), path, flags);
+    }
+
+    /// The same where no path was found at once.
+    #[cold]
+    #[inline(never)]
+    fn submit_slowly(this: ArcBorrow<'_, Self>, bio: Bio) {
+        match this.bios.clone_bio(bio, HeadIo::new(Counted::NONE, 0, 0)) {
+            Ok(clone) => Self::dispatch(this, clone),
+            Err((bio, status)) => bio.end(status),
         }
     }
 
@@ -262,7 +283,7 @@ impl Head {
         let mode = this.choice.mode();
         let route = this.paths.read(move |set| {
             let path = match set.mixed_caches.load_once() != 0 && clone.flushes() {
-                false => this.choose(mode, set, &clone),
+                false => this.choose(mode, set, clone.original_sectors(), clone.avoid),
                 true => match this.choose_for_flush(set, &clone) {
                     Ok(path) => path,
                     Err(CacheLeaves) => return Route::Later(clone),
@@ -277,7 +298,9 @@ impl Head {
             Route::Path(mut clone, path, flags) => {
                 path.handle().begin_io();
                 if !mode.is_simple() {
-                    Self::count_in(mode, &mut clone, path.handle());
+                    clone.sectors = clone.original_sectors();
+                    (clone.counted, clone.start) =
+                        Self::count_in(mode, path.handle(), clone.sectors);
                 }
                 clone.submit(path, flags);
             }

@@ -4,6 +4,7 @@
 
 use super::{
     counters::PathCounters,
+    io::HeadIo,
     Head,
     CLOSE,
     PROBE, //
@@ -11,6 +12,7 @@ use super::{
 use crate::{
     abstractions::{
         atomic::LoadOnce,
+        bio::clone::BioSet,
         block_device::{
             Bdev,
             BlockDevice,
@@ -261,5 +263,12 @@ impl AsRef<Bdev> for LiveRef<HeadPath> {
     #[inline]
     fn as_ref(&self) -> &Bdev {
         &self.device
+    }
+}
+
+impl AsRef<BioSet<HeadIo>> for LiveRef<HeadPath> {
+    #[inline]
+    fn as_ref(&self) -> &BioSet<HeadIo> {
+        &self.head.bios
     }
 }

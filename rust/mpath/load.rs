@@ -44,22 +44,26 @@ impl Load {
         }
     }
 
+    #[inline]
     fn word(sectors: u32) -> u64 {
         (1 << BIOS) + u64::from(sectors)
     }
 
     /// A bio of so many sectors is sent there.
+    #[inline]
     pub(crate) fn begin(&self, sectors: u32) {
         self.under_way.add(Self::word(sectors), Relaxed);
     }
 
     /// It is done. For each [`Load::begin`] with the same number, once.
+    #[inline]
     pub(crate) fn end(&self, sectors: u32) {
         self.under_way
             .add(Self::word(sectors).wrapping_neg(), Relaxed);
     }
 
     /// How many bios are under way.
+    #[inline]
     pub(crate) fn bios(&self) -> u64 {
         self.under_way.load_once() >> BIOS
     }

@@ -92,11 +92,15 @@ impl Policy {
     }
 
     /// That of a number; round-robin if there is none.
+    #[inline]
     pub(crate) fn from_raw(number: u32) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|policy| *policy as u32 == number)
-            .unwrap_or(Self::RoundRobin)
+        match number {
+            1 => Self::Numa,
+            2 => Self::QueueDepth,
+            3 => Self::ServiceTime,
+            4 => Self::HistoricalServiceTime,
+            _ => Self::RoundRobin,
+        }
     }
 
     /// Whether it needs to know what is under way on each path.
@@ -125,20 +129,20 @@ where
 {
     let mut found: Option<(usize, u32, C, &P)> = None;
     let (before, from) = paths.split_at_checked(first)?;
-    let in_turn = Iterator::chain((first..).zip(from), (0..).zip(before));
-    for (index, path) in in_turn {
-        let Some(rank) = rank(path.state(), wanted(path)) else {
-            continue;
-        };
-        if let Some((_, best, _, _)) = &found {
-            if rank > *best {
+    for (first, part) in [(first, from), (0, before)] {
+        for (index, path) in part.iter().enumerate() {
+            let Some(rank) = rank(path.state(), wanted(path)) else {
+                continue;
+            };
+            let best = found.as_ref().map_or(u32::MAX, |(_, best, _, _)| *best);
+            if rank > best {
                 continue;
             }
-        }
-        let cost = cost(path);
-        match &found {
-            Some((_, best, least, _)) if (rank, &cost) >= (*best, least) => (),
-            _ => found = Some((index, rank, cost, path)),
+            let cost = cost(path);
+            match &found {
+                Some((_, _, least, _)) if rank == best && cost >= *least => (),
+                _ => found = Some((first + index, rank, cost, path)),
+            }
         }
     }
     found.map(|(index, rank, _, path)| (index, rank, path))

@@ -11,7 +11,8 @@
 //!
 //! * a [`Clone`] owns its original, whoever drops the one ends the other,
 //! * a clone in flight owns its target, so the device cannot be closed under it,
-//! * each clone is counted on its [`BioSet`], whose destructor waits for the last.
+//! * a clone's [`BioSet`] is there as long as the clone: each is counted on it, and the destructor waits
+//!   for the last; but for a bio that is sent at once ([`Clone::send`]), whose target keeps the set.
 //!
 //! Making a second bio costs as much as all the rest, so it is not made where the original itself can
 //! be sent: [`record`] keeps what the original was, and when it comes back it is that again, whatever
@@ -22,14 +23,20 @@
 //! ```ignore
 //! impl CloneOps for HeadIo {
 //!     type Target = LiveRef<HeadPath>;
-//!     fn end_io(clone: Clone<Self>, path: Self::Target, status: BlkStatus) {
+//!     fn succeeded(&self, path: &Self::Target) {
+//!         path.note_success();
+//!     }
+//!     fn failed(clone: Clone<Self>, path: Self::Target, status: BlkStatus) {
 //!         clone.finish(status);
 //!     }
 //! }
 //! // in submit_bio
-//! match head.bios.clone_bio(bio, HeadIo::new(head)) {
-//!     Ok(clone) => clone.submit(path, Flags::default()),
-//!     Err((bio, status)) => bio.end(status),
+//! match path {
+//!     Some(path) => Clone::send(bio, HeadIo::new, path, Flags::default()),
+//!     None => match head.bios.clone_bio(bio, HeadIo::new()) {
+//!         Ok(clone) => head.parked.park(clone),
+//!         Err((bio, status)) => bio.end(status),
+//!     },
 //! }
 //! ```
 
@@ -40,6 +47,7 @@ use super::{
     record,
     status::BlkStatus,
     trace,
+    Accounted,
     Bio, //
 };
 use crate::{
@@ -71,13 +79,18 @@ use kernel::{
     types::Opaque, //
 };
 
-/// What a driver keeps with each clone, and what it does when the clone ends.
+/// What a driver keeps with each clone, and what it does when the clone has come back.
 pub(crate) trait CloneOps: Send + Sized + 'static {
-    /// What a clone in flight owns: it keeps the device open for as long as it is there.
-    type Target: AsRef<Bdev> + Send + 'static;
+    /// What a clone in flight owns: it keeps the device open, and the set there, for as long as it is
+    /// there.
+    type Target: AsRef<Bdev> + AsRef<BioSet<Self>> + Send + 'static;
 
-    /// The clone has come back from `target` with `status`. Any context, interrupts included.
-    fn end_io(clone: Clone<Self>, target: Self::Target, status: BlkStatus);
+    /// The clone has come back well from `target`, and its original is about to end. Any context,
+    /// interrupts included.
+    fn succeeded(&self, target: &Self::Target);
+
+    /// The clone has come back from `target` with an error. Any context, interrupts included.
+    fn failed(clone: Clone<Self>, target: Self::Target, status: BlkStatus);
 }
 
 /// What the bio of a [`Frame`] is, and whose memory that frame lies in.
@@ -88,6 +101,8 @@ enum Form {
     /// Where what the original was is kept while that is in flight itself, which has been so before.
     /// From the cache.
     Record,
+    /// The same of one that is not counted: in flight, and its target has the set.
+    Sent,
     /// A clone of the original. From the cache.
     Clone,
     /// The same, from the reserve.
@@ -100,14 +115,16 @@ enum Form {
 ///
 /// While a [`Clone`] points here, or the clone is in flight, `orig` is a bio that belongs to us,
 /// `private` is initialised, and `bio` is a valid bio if `form` is [`Form::Clone`] or
-/// [`Form::Reserve`]. If it is [`Form::Record`], the original is plain. `target` is initialised exactly
-/// while the clone, or in its place the original, is in flight, and is not borrowed mutably meanwhile. `set` is the one that the clone is counted on.
+/// [`Form::Reserve`]. If it is [`Form::Record`] or [`Form::Sent`], the original is plain. `target` is
+/// initialised exactly while the clone, or in its place the original, is in flight, and is not borrowed
+/// mutably meanwhile. The clone is counted on `set`, unless `form` is [`Form::Sent`]: then `set` is that
+/// of `target`. The memory comes from the cache of `set`, or its reserve.
 #[repr(C)]
 pub(super) struct Frame<P: CloneOps> {
     set: NonNull<BioSet<P>>,
     orig: NonNull<bindings::bio>,
-    /// When the original came, in jiffies, if the disk keeps statistics.
-    start: Option<c_ulong>,
+    /// How the original counts in the statistics of our disk.
+    accounted: Accounted,
     target: MaybeUninit<P::Target>,
     form: Form,
     /// Makes it a size that no other set's bios have: the slab would be shared with them, whose bios
@@ -115,6 +132,36 @@ pub(super) struct Frame<P: CloneOps> {
     _odd: MaybeUninit<u64>,
     private: P,
     bio: Opaque<bindings::bio>,
+}
+
+impl<P: CloneOps> Frame<P> {
+    /// Sets all fields of a frame but `target` and `bio`; returns the latter. The original counts as under
+    /// way from here on.
+    ///
+    /// # Safety
+    ///
+    /// The memory must be the caller's, and that of a frame of `set`.
+    #[inline(always)]
+    unsafe fn fill(
+        frame: NonNull<Self>,
+        set: &BioSet<P>,
+        orig: Bio,
+        form: Form,
+        private: P,
+    ) -> NonNull<bindings::bio> {
+        let accounted = orig.start_accounting();
+        let frame = frame.as_ptr();
+        // SAFETY: The caller promises that it is ours to write.
+        unsafe {
+            core::ptr::addr_of_mut!((*frame).set).write(NonNull::from(set));
+            core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw());
+            core::ptr::addr_of_mut!((*frame).accounted).write(accounted);
+            core::ptr::addr_of_mut!((*frame).form).write(form);
+            core::ptr::addr_of_mut!((*frame).private).write(private);
+        }
+        // SAFETY: It is a field of an object.
+        unsafe { NonNull::new_unchecked(Opaque::cast_into(&raw const (*frame).bio)) }
+    }
 }
 
 /// How much memory a bio of ours has before it.
@@ -171,12 +218,10 @@ impl<P: CloneOps> BioSet<P> {
 
     /// Makes a clone that owns `orig`, bound for no device yet.
     ///
-    /// (Always inlined: it is in one place, and what it returns is taken apart at once.)
-    ///
     /// Never fails for want of memory, but may sleep, unless the bio is `REQ_NOWAIT`: then it is
     /// given back with [`BlkStatus::AGAIN`]. With integrity or encryption, cloning these can fail
     /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
-    #[inline(always)]
+    #[inline(never)]
     pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, BlkStatus)> {
         if !self.clones.try_get() {
             return Err((orig, BlkStatus::IOERR));
@@ -192,19 +237,8 @@ impl<P: CloneOps> BioSet<P> {
                 }
             },
         };
-        let start = orig.start_accounting();
-        let frame = frame.as_ptr();
-        // SAFETY: The frame is ours, and apart from its bio uninitialised; the clone exists from here
-        // on.
-        unsafe {
-            core::ptr::addr_of_mut!((*frame).set).write(NonNull::from(self));
-            core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw());
-            core::ptr::addr_of_mut!((*frame).start).write(start);
-            core::ptr::addr_of_mut!((*frame).form).write(form);
-            core::ptr::addr_of_mut!((*frame).private).write(private);
-        }
-        // SAFETY: It is a field of an object.
-        let bio = unsafe { NonNull::new_unchecked(Opaque::cast_into(&raw const (*frame).bio)) };
+        // SAFETY: The frame is ours, and its memory is the set's.
+        let bio = unsafe { Frame::fill(frame, self, orig, form, private) };
         // INVARIANT: All fields of the frame are set, and the clone was counted.
         Ok(Clone(bio, PhantomData))
     }
@@ -316,7 +350,7 @@ impl<P: CloneOps> Clone<P> {
     }
 
     /// How many sectors of 512 bytes the original is about.
-    pub(crate) fn sectors(&self) -> u32 {
+    pub(crate) fn original_sectors(&self) -> u32 {
         // SAFETY: By the invariant of the frame the original is valid and ours.
         (unsafe { (*self.orig()).bi_iter.bi_size }) >> 9
     }
@@ -342,11 +376,49 @@ impl<P: CloneOps> Clone<P> {
         opf & bindings::RMPATH_REQ_POLLED != 0
     }
 
-    /// Sends the original to `target`, or a clone of it; it has to be a whole disk. It comes back
-    /// through [`CloneOps::end_io`], perhaps before this returns.
+    /// Sends `orig`, which has just come, to `target`, which has to be a whole disk: as
+    /// [`BioSet::clone_bio`] and [`Clone::submit`] do, for which it is short where all is as usual. Then
+    /// the clone is not counted on its set: the target has that.
     ///
     /// Context: may sleep, as `submit_bio_noacct()` may.
-    #[inline]
+    #[inline(always)]
+    pub(crate) fn send(orig: Bio, private: impl FnOnce() -> P, target: P::Target, flags: Flags) {
+        let set: &BioSet<P> = target.as_ref();
+        // SAFETY: The bio is valid and ours.
+        let plain = unsafe { record::is_plain(NonNull::new_unchecked(orig.as_ptr())) };
+        let frame = match plain {
+            true => set.cache.take(),
+            false => None,
+        };
+        let Some(frame) = frame else {
+            return Self::clone_and_submit(orig, private(), target, flags);
+        };
+        // SAFETY: The memory is ours, from the cache of the set.
+        // INVARIANT: The original is plain. The set is that of the target, which is about to be there;
+        // it does not move with that, since it is pinned.
+        let bio = unsafe { Frame::fill(frame, set, orig, Form::Sent, private()) };
+        // SAFETY: All is set but the target. The original is plain.
+        unsafe { Self::divert(bio, target, flags) };
+    }
+
+    /// The same for what is not as usual.
+    #[cold]
+    #[inline(never)]
+    fn clone_and_submit(orig: Bio, private: P, target: P::Target, flags: Flags) {
+        let set: &BioSet<P> = target.as_ref();
+        match set.clone_bio(orig, private) {
+            Ok(clone) => clone.submit(target, flags),
+            Err((orig, status)) => {
+                drop(target);
+                orig.end(status);
+            }
+        }
+    }
+
+    /// Sends the original to `target`, or a clone of it; it has to be a whole disk. It comes back
+    /// through [`CloneOps`], perhaps before this returns.
+    ///
+    /// Context: may sleep, as `submit_bio_noacct()` may.
     pub(crate) fn submit(self, target: P::Target, flags: Flags) {
         let frame = self.frame().as_ptr();
         // SAFETY: By the type invariant the frame is valid and ours alone.
@@ -355,23 +427,39 @@ impl<P: CloneOps> Clone<P> {
             // SAFETY: By the invariant of the frame the original is valid and ours.
             Form::None => unsafe { record::is_plain(orig) },
             Form::Record => true,
-            Form::Clone | Form::Reserve => false,
+            Form::Sent | Form::Clone | Form::Reserve => false,
         };
         if !plain {
             return self.submit_clone(target, flags);
         }
         let bio = ManuallyDrop::new(self).0;
         // SAFETY: By the type invariant the frame is valid and ours alone.
-        // INVARIANT: The original is plain, as `form` says, and in flight from here on.
-        let target = unsafe {
-            (*frame).form = Form::Record;
-            (*frame).target.write(target)
-        };
+        // INVARIANT: The original is plain.
+        unsafe { (*frame).form = Form::Record };
+        // SAFETY: As above.
+        unsafe { Self::divert(bio, target, flags) };
+    }
+
+    /// Sends the original itself.
+    ///
+    /// # Safety
+    ///
+    /// `bio` must be that of a frame whose fields but the target are set, and which is given up. The
+    /// original must be plain, and `form` say so.
+    #[inline(always)]
+    unsafe fn divert(bio: NonNull<bindings::bio>, target: P::Target, flags: Flags) {
+        // SAFETY: The caller promises that the bio is that of a frame.
+        let frame = unsafe { frame_of::<P>(bio).as_ptr() };
+        // SAFETY: The caller promises that the frame is valid and ours alone.
+        // INVARIANT: It is in flight from here on.
+        let target = unsafe { (*frame).target.write(target) };
+        // SAFETY: As above.
+        let orig = unsafe { (*frame).orig };
         // The device stays open for as long as `target` is there and is not borrowed mutably: until
         // the bio has come back.
-        let bdev = (*target).as_ref().as_ptr();
+        let bdev: &Bdev = (*target).as_ref();
         // SAFETY: The original is plain and ours, and so is the bio of the frame, which is none.
-        unsafe { record::divert(orig, bio, bdev, end_original::<P>, flags.opf()) };
+        unsafe { record::divert(orig, bio, bdev.as_ptr(), end_original::<P>, flags.opf()) };
         // SAFETY: Both are valid and ours; the record has the disk that the original came to.
         unsafe { trace::bio_remap(orig.as_ptr(), bio.as_ptr()) };
         // SAFETY: The original is given up to the block layer until `end_original`.
@@ -393,13 +481,13 @@ impl<P: CloneOps> Clone<P> {
         // SAFETY: By the type invariant the frame is valid and ours alone.
         // INVARIANT: The clone is in flight from here on.
         let target = unsafe { (*frame).target.write(target) };
-        let bdev = (*target).as_ref().as_ptr();
+        let bdev: &Bdev = (*target).as_ref();
         // SAFETY: By the type invariant the frame is valid.
         let orig = unsafe { (*frame).orig.as_ptr() };
         // SAFETY: The bio is valid and ours.
         unsafe {
             // The device stays open as in `submit`.
-            (*bio).bi_bdev = bdev;
+            (*bio).bi_bdev = bdev.as_ptr();
             // A whole disk of at least our size, so that the checks the original has passed hold.
             (*bio).bi_flags |= 1 << bindings::BIO_REMAPPED;
             (*bio).bi_end_io = Some(end_clone::<P>);
@@ -445,57 +533,65 @@ impl<P: CloneOps> Clone<P> {
     }
 
     /// Ends the original with `status`, and the clone with it. Any context.
-    #[inline(never)]
     pub(crate) fn finish(self, status: BlkStatus) {
-        self.complete(status);
-    }
-
-    /// Ends the original well, and the clone with it. Any context.
-    #[inline(always)]
-    pub(crate) fn succeed(self) {
-        self.complete(BlkStatus::OK);
-    }
-
-    #[inline(always)]
-    fn complete(self, status: BlkStatus) {
+        let sectors = self.original_sectors();
         let this = ManuallyDrop::new(self);
-        let frame = this.frame();
+        let frame = this.frame().as_ptr();
         // SAFETY: By the type invariant the frame is valid and ours alone.
-        let orig = unsafe { (*frame.as_ptr()).orig };
-        // SAFETY: As above.
-        let start = unsafe { (*frame.as_ptr()).start };
-        // SAFETY: As above.
-        let set = unsafe { (*frame.as_ptr()).set };
-        // SAFETY: As above.
-        let form = unsafe { (*frame.as_ptr()).form };
-        // SAFETY: `private` is initialised and not used again. (`target` is not.)
-        unsafe { core::ptr::addr_of_mut!((*frame.as_ptr()).private).drop_in_place() };
-        match form {
-            // SAFETY: The frame is given up, and came from the cache of its set, which is there until
-            // the count below allows it to go.
-            Form::None | Form::Record => unsafe { (*set.as_ptr()).cache.give(frame) },
-            // SAFETY: As above; the clone is valid, not in flight, and given up.
-            Form::Clone => unsafe {
-                bindings::bio_uninit(this.0.as_ptr());
-                (*set.as_ptr()).cache.give(frame);
-            },
-            // SAFETY: The clone is not in flight, and given up.
-            Form::Reserve => unsafe { bindings::bio_put(this.0.as_ptr()) },
-        }
-        // SAFETY: By the invariant of the frame the original is ours to end; it is taken once.
-        let orig = unsafe { Bio::from_raw(orig) };
-        orig.end_accounting(start);
-        match form {
-            // SAFETY: By the invariant of the frame it is plain, and is as it was restored. The set is
-            // there until the count below allows it to go.
-            Form::Record => unsafe { (*set.as_ptr()).cache.child_end.end(orig, status) },
-            _ => orig.end(status),
-        }
+        let (form, orig) = unsafe { ((*frame).form, (*frame).orig) };
+        // SAFETY: As above; it is given up.
+        let set = unsafe { Self::end(this.0, form, orig, sectors, status) };
         // Last, so that whoever waits for the set waits for the end of the original too.
         // SAFETY: The set is there until the count allows it to go; the field's address is not null.
         let clones = unsafe { NonNull::new_unchecked(&raw mut (*set.as_ptr()).clones) };
-        // SAFETY: The reference was taken in `clone_bio`, and is given up.
+        // SAFETY: By the type invariant there is a reference, which is given up.
         unsafe { PercpuRef::put(clones) };
+    }
+
+    /// Ends the original, which was of so many sectors, and gives back the memory of the frame. Returns
+    /// the set.
+    ///
+    /// # Safety
+    ///
+    /// `bio` must be that of a valid frame that is given up, without a target, and `form` and `orig` its
+    /// fields. Its set must be there. The original must have been restored, if it was diverted.
+    #[inline(always)]
+    unsafe fn end(
+        bio: NonNull<bindings::bio>,
+        form: Form,
+        orig: NonNull<bindings::bio>,
+        sectors: u32,
+        status: BlkStatus,
+    ) -> NonNull<BioSet<P>> {
+        // SAFETY: The caller promises that the bio is that of a frame.
+        let frame = unsafe { frame_of::<P>(bio) };
+        // SAFETY: The caller promises that the frame is valid and ours alone.
+        let (set, accounted) = unsafe { ((*frame.as_ptr()).set, (*frame.as_ptr()).accounted) };
+        // SAFETY: `private` is initialised and not used again. (`target` is not.)
+        unsafe { core::ptr::addr_of_mut!((*frame.as_ptr()).private).drop_in_place() };
+        match form {
+            // SAFETY: The frame is given up, and came from the cache of its set, which is there.
+            Form::None | Form::Record | Form::Sent => unsafe { (*set.as_ptr()).cache.give(frame) },
+            // SAFETY: As above; the clone is valid, not in flight, and given up.
+            Form::Clone => unsafe {
+                bindings::bio_uninit(bio.as_ptr());
+                (*set.as_ptr()).cache.give(frame);
+            },
+            // SAFETY: The clone is not in flight, and given up.
+            Form::Reserve => unsafe { bindings::bio_put(bio.as_ptr()) },
+        }
+        // SAFETY: By the invariant of the frame the original is ours to end; it is taken once.
+        let orig = unsafe { Bio::from_raw(orig) };
+        orig.end_accounting(accounted, sectors);
+        match form {
+            // SAFETY: By the invariant of the frame it is plain, and is as it was restored. The set is
+            // there.
+            Form::Record | Form::Sent => unsafe {
+                (*set.as_ptr()).cache.child_end.end(orig, status)
+            },
+            _ => orig.end(status),
+        }
+        set
     }
 
     /// Makes it fit to be sent again, in the same memory and with the same private data: what is done
@@ -611,7 +707,7 @@ unsafe extern "C" fn end_clone<P: CloneOps>(bio: *mut bindings::bio) {
     }
     // SAFETY: The bio has come back, and is ours again.
     let status = BlkStatus::from_raw(unsafe { (*bio.as_ptr()).bi_status });
-    // SAFETY: `submit_clone` gave up the clone.
+    // SAFETY: `submit_clone` gave up the clone, which is counted.
     unsafe { came_back::<P>(bio, status) };
 }
 
@@ -619,31 +715,89 @@ unsafe extern "C" fn end_clone<P: CloneOps>(bio: *mut bindings::bio) {
 ///
 /// # Safety
 ///
-/// `orig` must have been submitted by [`Clone::submit`], after [`record::divert`].
+/// `orig` must have been submitted by [`Clone::divert`].
 unsafe extern "C" fn end_original<P: CloneOps>(orig: *mut bindings::bio) {
     // SAFETY: The block layer ends what was submitted, which is not null.
     let orig = unsafe { NonNull::new_unchecked(orig) };
-    // SAFETY: The original has come back, and is ours again.
-    let status = BlkStatus::from_raw(unsafe { (*orig.as_ptr()).bi_status });
-    // SAFETY: It was diverted, once since, and the record is as that left it.
-    let bio = unsafe { record::restore(orig) };
-    // SAFETY: `submit` gave up the clone.
-    unsafe { came_back::<P>(bio, status) };
+    // SAFETY: It was diverted, and has come back.
+    let bio = unsafe { record::of(orig) };
+    // SAFETY: The bio of a record is that of a frame, which was given up to us.
+    let frame = unsafe { frame_of::<P>(bio).as_ptr() };
+    // SAFETY: The original has come back, and is ours again; the frame is valid.
+    let (status, form) = unsafe { ((*orig.as_ptr()).bi_status, (*frame).form) };
+    if status != BlkStatus::OK.as_raw() || form != Form::Sent {
+        // SAFETY: As above.
+        return unsafe { end_unusually::<P>(orig, bio) };
+    }
+    // SAFETY: By the invariant of the frame `target` is initialised; it is not used again.
+    // INVARIANT: Nothing is in flight any more.
+    let target = unsafe { (*frame).target.assume_init_read() };
+    // SAFETY: By the invariant of the frame `private` is initialised.
+    unsafe { (*frame).private.succeeded(&target) };
+    // SAFETY: The original has come back.
+    unsafe { record::restore_ended(orig, bio) };
+    // SAFETY: It was diverted.
+    let sectors = unsafe { record::sectors(bio) };
+    // SAFETY: Nobody else has the frame; the target has the set. `orig` is its original.
+    unsafe { Clone::<P>::end(bio, form, orig, sectors, BlkStatus::OK) };
+    // Last, so that whoever waits for it waits for the end of the original too.
+    drop(target);
 }
 
-/// What was in flight has come back.
+/// The same for what has failed, or was sent before.
 ///
 /// # Safety
 ///
-/// `bio` must be that of a frame whose [`Clone`] was given up when it, or its original, was sent.
-#[inline(always)]
+/// As for [`end_original`]; `bio` must be the record of the original.
+#[cold]
+#[inline(never)]
+unsafe fn end_unusually<P: CloneOps>(orig: NonNull<bindings::bio>, bio: NonNull<bindings::bio>) {
+    // SAFETY: The bio is that of a frame, as the caller promises.
+    let frame = unsafe { frame_of::<P>(bio).as_ptr() };
+    // SAFETY: The original has come back.
+    let status = BlkStatus::from_raw(unsafe { (*orig.as_ptr()).bi_status });
+    // SAFETY: As above.
+    unsafe { record::restore(orig, bio) };
+    // SAFETY: The frame is valid.
+    if unsafe { (*frame).form } == Form::Sent {
+        // From here on the clone may live longer than its target.
+        // SAFETY: The set is there, as the target is.
+        if !unsafe { (*frame).set.as_ref() }.clones.try_get() {
+            // SAFETY: By the invariant of the frame `target` is initialised; it is not used again.
+            let target = unsafe { (*frame).target.assume_init_read() };
+            // SAFETY: It was diverted.
+            let sectors = unsafe { record::sectors(bio) };
+            // SAFETY: Nobody else has the frame; the target has the set.
+            unsafe { Clone::<P>::end(bio, Form::Sent, orig, sectors, status) };
+            return drop(target);
+        }
+        // SAFETY: As above.
+        // INVARIANT: The clone was counted.
+        unsafe { (*frame).form = Form::Record };
+    }
+    // SAFETY: It was given up when the original was diverted, and is counted.
+    unsafe { came_back::<P>(bio, status) };
+}
+
+/// What was in flight, and is counted on its set, has come back.
+///
+/// # Safety
+///
+/// `bio` must be that of a frame whose [`Clone`] was given up when it, or its original, was sent, and
+/// which is counted.
 unsafe fn came_back<P: CloneOps>(bio: NonNull<bindings::bio>, status: BlkStatus) {
     // INVARIANT: The caller promises that nobody else points to the frame.
     let clone = Clone::<P>(bio, PhantomData);
     // SAFETY: By the invariant of the frame `target` is initialised; it is not used again.
     // INVARIANT: Nothing is in flight any more.
     let target = unsafe { (*clone.frame().as_ptr()).target.assume_init_read() };
-    P::end_io(clone, target, status);
+    if status == BlkStatus::OK {
+        clone.succeeded(&target);
+        drop(target);
+        clone.finish(status);
+    } else {
+        P::failed(clone, target, status);
+    }
 }
 
 #[cfg(CONFIG_KUNIT = "y")]

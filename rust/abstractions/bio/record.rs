@@ -47,7 +47,7 @@ pub(super) unsafe fn is_plain(bio: NonNull<bindings::bio>) -> bool {
 
 /// Makes `orig` ready to be submitted to `bdev`, a whole disk that has all sectors of the one it came
 /// to, with `opf` added to its flags. It will come back to `end_io`. What it was is kept in `record`,
-/// of which nothing else may be used before [`restore`].
+/// of which nothing else may be used before that is restored.
 ///
 /// # Safety
 ///
@@ -90,35 +90,69 @@ pub(super) unsafe fn divert(
     }
 }
 
-/// Makes a bio that has come back to the `end_io` of [`divert`] what it was before; returns the record.
+/// The record of a bio that has come back to the `end_io` of [`divert`].
 ///
 /// # Safety
 ///
 /// `orig` must have been diverted, once since it was restored, and have come back.
 #[inline]
-pub(super) unsafe fn restore(orig: NonNull<bindings::bio>) -> NonNull<bindings::bio> {
-    let orig = orig.as_ptr();
+pub(super) unsafe fn of(orig: NonNull<bindings::bio>) -> NonNull<bindings::bio> {
     // SAFETY: The caller promises that `divert` has put the record there, which is not null.
-    let bio = unsafe { NonNull::new_unchecked((*orig).bi_private.cast::<bindings::bio>()) };
-    let record = bio.as_ptr();
+    unsafe { NonNull::new_unchecked((*orig.as_ptr()).bi_private.cast()) }
+}
+
+/// Makes a bio that has come back what it was before, as far as it matters to who is told that it has
+/// ended: where the iterator stands is nobody's business then, as with any bio that a device ends.
+///
+/// # Safety
+///
+/// As for [`of`], which returns `record`.
+#[inline]
+pub(super) unsafe fn restore_ended(orig: NonNull<bindings::bio>, record: NonNull<bindings::bio>) {
+    let (orig, record) = (orig.as_ptr(), record.as_ptr());
     // SAFETY: The caller promises that both are valid and its own again.
     unsafe {
         (*orig).bi_bdev = (*record).bi_bdev;
         (*orig).bi_opf = (*record).bi_opf;
         (*orig).bi_flags = (*record).bi_flags;
-        (*orig).bi_iter = (*record).bi_iter;
         (*orig).bi_end_io = (*record).bi_end_io;
         (*orig).bi_private = (*record).bi_private;
-        // Who has split it below has counted it down to 0, and who ends it well leaves what is there.
-        (*orig).__bi_remaining.counter = 1;
-        (*orig).bi_status = BlkStatus::OK.as_raw();
     }
     #[cfg(CONFIG_BLK_CGROUP)]
     // SAFETY: As above. The one for the device was put when the bio ended.
     unsafe {
         (*orig).bi_blkg = (*record).bi_blkg;
     }
-    bio
+}
+
+/// The same, with all that it needs to be sent again.
+///
+/// # Safety
+///
+/// As for [`restore_ended`].
+#[inline]
+pub(super) unsafe fn restore(orig: NonNull<bindings::bio>, record: NonNull<bindings::bio>) {
+    // SAFETY: As the caller promises.
+    unsafe { restore_ended(orig, record) };
+    let (orig, record) = (orig.as_ptr(), record.as_ptr());
+    // SAFETY: The caller promises that both are valid and its own again.
+    unsafe {
+        (*orig).bi_iter = (*record).bi_iter;
+        // Who has split it below has counted it down to 0, and who ends it well leaves what is there.
+        (*orig).__bi_remaining.counter = 1;
+        (*orig).bi_status = BlkStatus::OK.as_raw();
+    }
+}
+
+/// Of how many sectors the original was.
+///
+/// # Safety
+///
+/// `record` must be that of a bio that was diverted.
+#[inline]
+pub(super) unsafe fn sectors(record: NonNull<bindings::bio>) -> u32 {
+    // SAFETY: The caller promises that `divert` has set it.
+    unsafe { (*record.as_ptr()).bi_iter.bi_size >> 9 }
 }
 
 /// The `bi_end_io` of a bio that has a parent (`bio_chain()`), which the kernel has no name for. It is
@@ -238,7 +272,9 @@ mod tests {
         orig.__bi_remaining.counter = 0;
         orig.bi_status = BlkStatus::TRANSPORT.as_raw();
         // SAFETY: It was diverted, and is ours again.
-        let back = unsafe { restore(there) };
+        let back = unsafe { of(there) };
+        // SAFETY: As above.
+        unsafe { restore(there, back) };
         let restored = [
             back == place,
             orig.bi_bdev == bdev,

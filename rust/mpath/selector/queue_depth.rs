@@ -4,7 +4,8 @@
 
 use super::{
     cheapest,
-    HasLoad, //
+    HasLoad,
+    HasState, //
 };
 use core::ops::Deref;
 
@@ -13,7 +14,21 @@ const UNIT_SHIFT: u32 = 16;
 
 /// A path, if one is usable; one that is not `wanted` only if there is no other. Ties begin at the
 /// index `first`. Any context.
+#[inline]
 pub(crate) fn select<P>(paths: &[P], first: usize, wanted: impl Fn(&P) -> bool) -> Option<&P>
+where
+    P: Deref<Target: HasLoad>,
+{
+    // There is none better than one that is idle, and of equals it is the first.
+    let path = paths.get(first)?;
+    if path.state().is_optimized() && path.load().bios() == 0 && wanted(path) {
+        return Some(path);
+    }
+    search(paths, first, wanted)
+}
+
+#[inline(never)]
+fn search<P>(paths: &[P], first: usize, wanted: impl Fn(&P) -> bool) -> Option<&P>
 where
     P: Deref<Target: HasLoad>,
 {

@@ -8,7 +8,8 @@
 
 use super::{
     cheapest,
-    HasLoad, //
+    HasLoad,
+    HasState, //
 };
 use core::ops::Deref;
 
@@ -16,13 +17,29 @@ use core::ops::Deref;
 const UNIT_SHIFT: u32 = 16;
 
 /// A path for a bio of so many sectors, if one is usable; one that is not `wanted` only if there is
-/// no other. Ties begin at the index `first`. Any context.
+/// no other. Ties begin at the index `first`. `alike` says that all have the same weight. Any context.
+#[inline]
 pub(crate) fn select<P>(
     paths: &[P],
     first: usize,
+    alike: bool,
     sectors: u32,
     wanted: impl Fn(&P) -> bool,
 ) -> Option<&P>
+where
+    P: Deref<Target: HasLoad>,
+{
+    // There is none better than one that is idle, and of equals it is the first.
+    let path = paths.get(first)?;
+    let is_best = |path: &P| path.state().is_optimized() && path.load().bios() == 0 && wanted(path);
+    if alike && is_best(path) {
+        return Some(path);
+    }
+    search(paths, first, sectors, wanted)
+}
+
+#[inline(never)]
+fn search<P>(paths: &[P], first: usize, sectors: u32, wanted: impl Fn(&P) -> bool) -> Option<&P>
 where
     P: Deref<Target: HasLoad>,
 {
@@ -44,7 +61,8 @@ mod tests {
     #[test]
     fn the_least_data() -> Result {
         let paths = TestPath::several(2)?;
-        let pick = |first, sectors| select(&paths, first, sectors, |_| true).map(|p| p.number);
+        let pick =
+            |first, sectors| select(&paths, first, true, sectors, |_| true).map(|p| p.number);
         let idle = [pick(0, 8), pick(1, 8), pick(1, 0)];
         // Many small ones are less than a big one.
         paths[0].load.begin(2048);
@@ -62,9 +80,9 @@ mod tests {
     fn weight_is_throughput() -> Result {
         let mut paths = TestPath::several(2)?;
         paths[1].weight = 4;
-        let idle = select(&paths, 0, 8, |_| true).map(|path| path.number);
+        let idle = select(&paths, 0, false, 8, |_| true).map(|path| path.number);
         for turn in 0..100 {
-            if let Some(path) = select(&paths, turn % 2, 8, |_| true) {
+            if let Some(path) = select(&paths, turn % 2, false, 8, |_| true) {
                 path.load.begin(8);
             }
         }

@@ -52,7 +52,7 @@ enum Plan {
     Again,
 }
 
-struct Below(BlockDevice<Nobody>);
+struct Below(BlockDevice<Nobody>, Arc<BioSet<Io>>);
 
 struct Nobody;
 
@@ -66,10 +66,17 @@ impl AsRef<Bdev> for LiveRef<Below> {
     }
 }
 
+impl AsRef<BioSet<Io>> for LiveRef<Below> {
+    fn as_ref(&self) -> &BioSet<Io> {
+        &self.1
+    }
+}
+
 /// Counts its own drops: one for each clone, however often that is exchanged.
 struct Io {
     plan: Plan,
     drops: Arc<Atomic<u32>>,
+    good: Arc<Atomic<u32>>,
     below: Arc<Live<Below>>,
 }
 
@@ -82,11 +89,12 @@ impl Drop for Io {
 impl CloneOps for Io {
     type Target = LiveRef<Below>;
 
-    fn end_io(mut clone: super::Clone<Self>, target: Self::Target, status: BlkStatus) {
+    fn succeeded(&self, _target: &Self::Target) {
+        self.good.fetch_add(1, Relaxed);
+    }
+
+    fn failed(mut clone: super::Clone<Self>, target: Self::Target, status: BlkStatus) {
         drop(target);
-        if status == BlkStatus::OK {
-            return clone.finish(status);
-        }
         match clone.plan {
             Plan::Finish => clone.finish(status),
             Plan::Drop => drop(clone),
@@ -102,12 +110,13 @@ impl CloneOps for Io {
     }
 }
 
-#[pin_data]
 struct Top {
-    #[pin]
-    bios: BioSet<Io>,
+    bios: Arc<BioSet<Io>>,
+    /// Whether bios are sent at once, not cloned first.
+    at_once: bool,
     plan: Plan,
     drops: Arc<Atomic<u32>>,
+    good: Arc<Atomic<u32>>,
     below: Arc<Live<Below>>,
     freed: Arc<Completion>,
 }
@@ -120,8 +129,15 @@ impl Operations for Top {
         let io = Io {
             plan: this.plan,
             drops: this.drops.clone(),
+            good: this.good.clone(),
             below: this.below.clone(),
         };
+        if this.at_once {
+            return match this.below.try_get() {
+                Some(target) => super::Clone::send(bio, || io, target, Flags::default()),
+                None => bio.end(BlkStatus::OFFLINE),
+            };
+        }
         match (this.bios.clone_bio(bio, io), this.below.try_get()) {
             (Ok(clone), Some(target)) => clone.submit(target, Flags::default()),
             (Ok(clone), None) => clone.finish(BlkStatus::OFFLINE),
@@ -149,29 +165,32 @@ struct Stack {
     data: Arc<Top>,
     device: SharedDevice,
     drops: Arc<Atomic<u32>>,
+    good: Arc<Atomic<u32>>,
     freed: Arc<Completion>,
 }
 
 impl Stack {
-    fn new(name: &'static str, plan: Plan) -> Result<Self> {
+    fn new(name: &'static str, plan: Plan, at_once: bool) -> Result<Self> {
         let (bottom, record) = TestDisk::add()?;
         let holder = Arc::new(Nobody, GFP_KERNEL)?;
-        let below = Below(BlockDevice::open(bottom.reference().dev(), holder)?);
+        let cache = BioCache::new(c"rmpath_kunit_io")?;
+        let bios = Arc::pin_init(BioSet::new(cache), GFP_KERNEL)?;
+        let device = BlockDevice::open(bottom.reference().dev(), holder)?;
+        let below = Below(device, bios.clone());
         let below = Arc::pin_init(Live::pin_init(below), GFP_KERNEL)?;
         let drops = Arc::new(Atomic::new(0), GFP_KERNEL)?;
-        let cache = BioCache::new(c"rmpath_kunit_io")?;
+        let good = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let freed = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
-        let (its_drops, its_below, its_freed) = (drops.clone(), below.clone(), freed.clone());
-        let data = Arc::pin_init(
-            try_pin_init!(Top {
-                bios <- BioSet::new(cache),
-                plan,
-                drops: its_drops,
-                below: its_below,
-                freed: its_freed,
-            }? Error),
-            GFP_KERNEL,
-        )?;
+        let data = Top {
+            bios,
+            at_once,
+            plan,
+            drops: drops.clone(),
+            good: good.clone(),
+            below: below.clone(),
+            freed: freed.clone(),
+        };
+        let data = Arc::new(data, GFP_KERNEL)?;
         let mut limits = Limits::stacking();
         limits.stack(&below.0);
         let top = NewDisk::new(limits)?.add(fmt!("{name}"), SECTORS, data.clone())?;
@@ -184,6 +203,7 @@ impl Stack {
             data,
             device,
             drops,
+            good,
             freed,
         })
     }
@@ -198,8 +218,9 @@ impl Stack {
         read_sector(&self.device)
     }
 
-    /// Takes it down, and returns how many clones there have been, and how many bios below.
-    fn end(self) -> (u32, u32) {
+    /// Takes it down, and returns how many clones there have been, how many came back well, and how many
+    /// bios there were below.
+    fn end(self) -> (u32, u32, u32) {
         drop(self.device);
         drop(self.top);
         drop(self.data);
@@ -208,7 +229,8 @@ impl Stack {
         drop(self.below);
         drop(self.bottom);
         self.record.freed.wait_for_completion();
-        (self.drops.load(Relaxed), self.record.bios.load(Relaxed))
+        let (drops, good) = (self.drops.load(Relaxed), self.good.load(Relaxed));
+        (drops, good, self.record.bios.load(Relaxed))
     }
 }
 
@@ -218,48 +240,66 @@ mod tests {
 
     #[test]
     fn success_and_errors_are_passed_on() -> Result {
-        let stack = Stack::new("rmpath_pass", Plan::Finish)?;
-        let good = stack.read(&[])?;
-        let bad = stack.read(&[BlkStatus::MEDIUM])?;
-        let (clones, bios) = stack.end();
+        for at_once in [false, true] {
+            let stack = Stack::new("rmpath_pass", Plan::Finish, at_once)?;
+            let good = stack.read(&[])?;
+            let bad = stack.read(&[BlkStatus::MEDIUM])?;
+            let counts = stack.end();
 
-        assert_eq!(good, 0);
-        assert_eq!(bad, -(bindings::ENODATA as i32));
-        assert_eq!(clones, 2);
-        assert_eq!(bios, 2);
+            assert_eq!(good, 0);
+            assert_eq!(bad, -(bindings::ENODATA as i32));
+            assert_eq!(counts, (2, 1, 2));
+        }
         Ok(())
     }
 
     #[test]
     fn a_dropped_clone_ends_its_original() -> Result {
-        let stack = Stack::new("rmpath_drop", Plan::Drop)?;
-        let dropped = stack.read(&[BlkStatus::MEDIUM])?;
-        let (clones, bios) = stack.end();
+        for at_once in [false, true] {
+            let stack = Stack::new("rmpath_drop", Plan::Drop, at_once)?;
+            let dropped = stack.read(&[BlkStatus::MEDIUM])?;
+            let counts = stack.end();
 
-        assert_eq!(dropped, EIO.to_errno());
-        assert_eq!(clones, 1);
-        assert_eq!(bios, 1);
+            assert_eq!(dropped, EIO.to_errno());
+            assert_eq!(counts, (1, 0, 1));
+        }
         Ok(())
     }
 
     #[test]
     fn a_fresh_clone_is_the_same_bio_again() -> Result {
-        let stack = Stack::new("rmpath_again", Plan::Again)?;
-        let saved = stack.read(&[BlkStatus::TRANSPORT])?;
-        let lost = stack.read(&[BlkStatus::TRANSPORT, BlkStatus::MEDIUM])?;
-        let (clones, bios) = stack.end();
+        for at_once in [false, true] {
+            let stack = Stack::new("rmpath_again", Plan::Again, at_once)?;
+            let saved = stack.read(&[BlkStatus::TRANSPORT])?;
+            let lost = stack.read(&[BlkStatus::TRANSPORT, BlkStatus::MEDIUM])?;
+            let counts = stack.end();
 
-        assert_eq!(saved, 0);
-        assert_eq!(lost, -(bindings::ENODATA as i32));
-        // Private data moves to the fresh clone.
-        assert_eq!(clones, 2);
-        assert_eq!(bios, 4);
+            assert_eq!(saved, 0);
+            assert_eq!(lost, -(bindings::ENODATA as i32));
+            // Private data moves to the fresh clone.
+            assert_eq!(counts, (2, 1, 4));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_sent_at_once_is_not_kept_by_a_set_that_is_shut() -> Result {
+        let stack = Stack::new("rmpath_late", Plan::Again, true)?;
+        stack.data.bios.shut();
+        let good = stack.read(&[])?;
+        // It would be sent again, were there a clone to be had.
+        let bad = stack.read(&[BlkStatus::TRANSPORT])?;
+        let counts = stack.end();
+
+        assert_eq!(good, 0);
+        assert_eq!(bad, -(bindings::ENOLINK as i32));
+        assert_eq!(counts, (2, 1, 2));
         Ok(())
     }
 
     #[test]
     fn a_set_has_a_reserve_for_want_of_memory() -> Result {
-        let stack = Stack::new("rmpath_reserve", Plan::Again)?;
+        let stack = Stack::new("rmpath_reserve", Plan::Again, false)?;
         // What the next original is made of: memory that its own set keeps.
         let primed = read_sector(&stack.below.0)?;
         let mut results = [0; 4];
@@ -280,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_may_not_wait_is_given_back_for_want_of_memory() -> Result {
-        let stack = Stack::new("rmpath_nowait", Plan::Finish)?;
+        let stack = Stack::new("rmpath_nowait", Plan::Finish, false)?;
         let primed = read_sector(&stack.below.0)?;
         let mut refused = EAGAIN.to_errno();
         if let Some(failing) = FailingAllocations::begin() {
@@ -297,27 +337,25 @@ mod tests {
 
     #[test]
     fn a_set_that_is_shut_makes_no_clones() -> Result {
-        let stack = Stack::new("rmpath_shut", Plan::Finish)?;
+        let stack = Stack::new("rmpath_shut", Plan::Finish, false)?;
         stack.data.bios.shut();
         let refused = stack.read(&[])?;
-        let (clones, bios) = stack.end();
+        let counts = stack.end();
 
         assert_eq!(refused, EIO.to_errno());
-        assert_eq!(clones, 1);
-        assert_eq!(bios, 0);
+        assert_eq!(counts, (1, 0, 0));
         Ok(())
     }
 
     #[test]
     fn a_target_that_is_shut_gets_nothing() -> Result {
-        let stack = Stack::new("rmpath_offline", Plan::Finish)?;
+        let stack = Stack::new("rmpath_offline", Plan::Finish, false)?;
         stack.below.shut();
         let refused = stack.read(&[])?;
-        let (clones, bios) = stack.end();
+        let counts = stack.end();
 
         assert!(refused != 0);
-        assert_eq!(clones, 1);
-        assert_eq!(bios, 0);
+        assert_eq!(counts, (1, 0, 0));
         Ok(())
     }
 }
