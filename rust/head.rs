@@ -48,7 +48,8 @@ use crate::{
     abstractions::{
         bio::clone::{
             BioSet,
-            Clone as BioClone, //
+            Clone as BioClone,
+            Flags, //
         },
         debugfs,
         gendisk::{
@@ -222,6 +223,8 @@ struct Inner {
 /// The paths that I/O may use.
 struct PathSet {
     paths: KVec<ArcPath>,
+    /// How bios are sent there.
+    flags: Flags,
     /// The same, each as often as its weight says.
     turns: Turns<ArcPath>,
     /// Which is nearest to whom.

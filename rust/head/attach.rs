@@ -32,6 +32,7 @@ use super::{
     SCAN, //
 };
 use crate::abstractions::{
+    bio::clone::Flags,
     block_device::{
         Bdev,
         BlockDevice,
@@ -501,7 +502,7 @@ impl Head {
         weights.push(path.handle().weight.load(Relaxed), GFP_KERNEL)?;
         let mut set = PathSet::with_room(weights.iter().copied())?;
         self.inner.lock().fill(&mut set);
-        set.paths.push(path.clone(), GFP_KERNEL)?;
+        set.add(path);
         Ok(set)
     }
 
@@ -519,11 +520,20 @@ impl PathSet {
         let paths = KVec::with_capacity(weights.count(), GFP_KERNEL)?;
         let set = Self {
             paths,
+            flags: Flags::default(),
             turns,
             near: Numa::new(numa::count())?,
             mixed_caches: Atomic::new(0),
         };
         Ok(KBox::new(set, GFP_KERNEL)?)
+    }
+
+    /// Adds a path, if there is room.
+    fn add(&mut self, path: &ArcPath) {
+        let _ = self.paths.push_within_capacity(path.clone());
+        if self.paths.len() > 1 {
+            self.flags = Flags::FAILFAST;
+        }
     }
 }
 
@@ -543,7 +553,7 @@ impl Inner {
     pub(super) fn fill(&self, set: &mut PathSet) {
         for member in &self.members {
             if let Some(open) = &member.open {
-                let _ = set.paths.push_within_capacity(open.path.clone());
+                set.add(&open.path);
             }
         }
     }

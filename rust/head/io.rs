@@ -245,7 +245,7 @@ impl Head {
                 return None;
             }
             let path = this.choose_first(mode, set, &bio)?;
-            Some((path.try_get_in_section(section)?, Self::flags(set)))
+            Some((path.try_get_in_section(section)?, set.flags))
         });
         let Some((path, flags)) = path else {
             return Self::submit_slowly(this, bio);
@@ -269,14 +269,6 @@ impl Head {
         }
     }
 
-    /// How a clone is sent down a path of this set.
-    #[inline]
-    fn flags(set: &PathSet) -> Flags {
-        Flags {
-            failfast: set.paths.len() > 1,
-        }
-    }
-
     /// Sends a clone down a path, or lets it wait, or ends it.
     #[inline(never)]
     fn dispatch(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
@@ -290,7 +282,7 @@ impl Head {
                 },
             };
             match path.and_then(|path| path.try_get()) {
-                Some(path) => Route::Path(clone, path, Self::flags(set)),
+                Some(path) => Route::Path(clone, path, set.flags),
                 None => Self::no_path(this, clone, set),
             }
         });

@@ -292,21 +292,13 @@ unsafe fn frame_of<P: CloneOps>(bio: NonNull<bindings::bio>) -> NonNull<Frame<P>
     unsafe { NonNull::new_unchecked(frame.cast()) }
 }
 
-/// How a clone is to be submitted.
+/// How a clone is to be submitted: what is added to the flags of the bio.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Flags {
-    /// There is another way: the device shall not retry for long (`REQ_FAILFAST_TRANSPORT`).
-    pub(crate) failfast: bool,
-}
+pub(crate) struct Flags(bindings::blk_opf_t);
 
 impl Flags {
-    #[inline]
-    fn opf(self) -> bindings::blk_opf_t {
-        match self.failfast {
-            true => bindings::RMPATH_REQ_FAILFAST_TRANSPORT,
-            false => 0,
-        }
-    }
+    /// There is another way: the device shall not retry for long (`REQ_FAILFAST_TRANSPORT`).
+    pub(crate) const FAILFAST: Self = Self(bindings::RMPATH_REQ_FAILFAST_TRANSPORT);
 }
 
 /// A clone that is not in flight; it owns its original. Dropping it ends the original with
@@ -459,7 +451,7 @@ impl<P: CloneOps> Clone<P> {
         // the bio has come back.
         let bdev: &Bdev = (*target).as_ref();
         // SAFETY: The original is plain and ours, and so is the bio of the frame, which is none.
-        unsafe { record::divert(orig, bio, bdev.as_ptr(), end_original::<P>, flags.opf()) };
+        unsafe { record::divert(orig, bio, bdev.as_ptr(), end_original::<P>, flags.0) };
         // SAFETY: Both are valid and ours; the record has the disk that the original came to.
         unsafe { trace::bio_remap(orig.as_ptr(), bio.as_ptr()) };
         // SAFETY: The original is given up to the block layer until `end_original`.
@@ -492,7 +484,7 @@ impl<P: CloneOps> Clone<P> {
             (*bio).bi_flags |= 1 << bindings::BIO_REMAPPED;
             (*bio).bi_end_io = Some(end_clone::<P>);
             // What the driver above means by REQ_DRV is not what the one below would.
-            (*bio).bi_opf = (*bio).bi_opf & !bindings::RMPATH_REQ_DRV | flags.opf();
+            (*bio).bi_opf = (*bio).bi_opf & !bindings::RMPATH_REQ_DRV | flags.0;
         }
         // SAFETY: Both are valid and ours, and the clone has its device.
         unsafe { bindings::rmpath_bio_clone_blkg_association(bio, orig) };

@@ -103,7 +103,7 @@ impl CloneOps for Io {
                 // The disk below ends bios in the submitter's thread, which may sleep.
                 let below = clone.below.clone();
                 if let (Some(fresh), Some(target)) = (clone.refresh(), below.try_get()) {
-                    fresh.submit(target, Flags { failfast: true });
+                    fresh.submit(target, Flags::FAILFAST);
                 }
             }
         }
