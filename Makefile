@@ -8,7 +8,7 @@ FLAVOUR ?= dev
 MINUTES ?= 10
 export CMD IOS ITEMS KUNIT LONG MUTANTS TESTS
 
-.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail cost scale mutants blktests compare-native bench breakdown \
+.PHONY: all modules modules_install clean setup kernel vm demo check model compile-fail cost scale mutants blktests compare-native bench bench-compare breakdown \
 	lint stress rustdoc htmldocs rust-analyzer distclean-cache help
 
 all: modules
@@ -65,8 +65,12 @@ blktests: ## this project's test group by blktests itself: BLKTESTS=checkout; RU
 compare-native: ## the holes of native NVMe multipath: the same events there and here
 	@scripts/compare-native.sh
 
-bench: ## cost per I/O against dm-multipath, in instructions
+bench: ## cost per I/O against dm-multipath and native multipath, in instructions; as tables and as a chart
 	@scripts/bench.sh
+
+bench-compare: ## the same, against what OLD=bench.tsv says
+	@[ -f "$(OLD)" ] || { echo "make: error: OLD= must name a bench.tsv of before" >&2; exit 1; }
+	@OLD="$(OLD)" scripts/bench.sh
 
 breakdown: ## in which functions the instructions of a read are; ROW='rmpath head, round-robin'
 	@scripts/breakdown.py "$(or $(ROW),rmpath head, round-robin)"

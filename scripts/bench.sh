@@ -6,12 +6,15 @@
 # O_DIRECT a fixed number of times from a fixed seed, after one run to warm up. The mean latency repeats to about
 # 0.1 %. It counts work: neither contention nor cache misses show.
 #
-#   IOS=     reads per run (50000)
+#   IOS=     I/Os per run (50000)
 #   PATHS=   null_blk paths of the maps and of the head (2)
-#   NVME=no  leave out the part over nvme-loop
+#   MORE=no  leave out writes, larger I/O, io_uring and other numbers of paths
+#   NVME=no  leave out these and the part over nvme-loop
 #   FAST=yes only dm-multipath, the target and the head on null_blk, with round-robin
+#   OLD=     a bench.tsv of before, to be compared with
 #
-# What each adds is in build/bench/bench.tsv too.
+# The tables are in build/bench/bench.tsv too (a table, a name, instructions per I/O, what is added and the ratio), and
+# as bars in build/bench/bench.svg.
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 help_if_asked "$@"
@@ -20,7 +23,9 @@ help_if_asked "$@"
 "$TOP/scripts/kernel.sh" dev >/dev/null
 "$TOP/scripts/build.sh" dev >/dev/null
 vars=()
-for v in IOS PATHS NVME FAST; do
+for v in IOS PATHS NVME MORE FAST; do
 	[ -z "${!v:-}" ] || vars+=(--env "$v=${!v}")
 done
 "$TOP/scripts/vm.sh" --flavour dev --icount --idle 1200 --results "$TOP/build/bench" "${vars[@]}" -- scripts/guest-bench.sh
+"$TOP/scripts/bench-report.py" chart "$TOP/build/bench/bench.tsv" "$TOP/build/bench/bench.svg"
+[ -z "${OLD:-}" ] || "$TOP/scripts/bench-report.py" compare "$OLD" "$TOP/build/bench/bench.tsv"

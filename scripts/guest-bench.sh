@@ -8,11 +8,13 @@ case "${1:-}" in
 esac
 IOS=${IOS:-50000}
 PATHS=${PATHS:-2}
-# What was measured, for who compares: a name and what it adds, a line each.
+# What was measured, for who compares: the table, the name, the mean, what it adds and in relation to what, a line each.
 rows=$RESULTS/bench.tsv
 : >"$rows"
+# What fio does, apart from the table's device.
+JOB=(--rw=randread --bs=4k --ioengine=psync)
 
-MEAN=0 ADDED=0
+MEAN=0 ADDED=0 TABLE=
 
 die() { echo "bench: error: $*" >&2; exit 1; }
 [ -n "${RMPATH_VM:-}" ] || die "this is for the VM only; run 'make bench'"
@@ -22,13 +24,14 @@ udevadm control --stop-exec-queue 2>/dev/null || true
 # kthread_ms: the CPU time that all kernel threads have had, in milliseconds.
 kthread_ms() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/([^)]*)/-/' | awk '$4 == 2 {s += $14 + $15} END {print s * 10}'; }
 
-# fio_mean DEV: the mean latency of IOS reads in nanoseconds, which are instructions here, and the share of it in
-# percent in which neither fio nor a kernel thread can have run: waiting is not counted in instructions.
+# fio_mean DEV: what each of IOS I/Os takes, in nanoseconds, which are instructions here, and the share of it in percent in
+# which neither fio nor a kernel thread can have run: waiting is not counted in instructions. With one I/O at a time that
+# is the mean latency, with more the time of all of them by their number.
 cd /run
 fio_mean() {
 	local before
 	before=$(kthread_ms)
-	fio --name=bench --filename="$1" --rw=randread --bs=4k --direct=1 --ioengine=psync --thread --randseed=1 \
+	fio --name=bench --filename="$1" "${JOB[@]}" --direct=1 --thread --randseed=1 \
 		--allrandrepeat=1 --norandommap --number_ios="$IOS" --size=1000M --clocksource=clock_gettime \
 		--output-format=json --output=/run/fio.json >/dev/null || return 1
 	python3 - "$before" "$(kthread_ms)" <<-'EOF'
@@ -36,10 +39,12 @@ fio_mean() {
 
 	with open("/run/fio.json") as f:
 	    job = json.load(f)["jobs"][0]
-	if job["error"] or job["read"]["total_ios"] < 1000:
+	what = max(job["read"], job["write"], key=lambda way: way["total_ios"])
+	if job["error"] or what["total_ios"] < 1000:
 	    sys.exit("fio failed")
-	mean = job["read"]["clat_ns"]["mean"]
-	waited = mean * job["read"]["total_ios"] / 1e6
+	one = int(job["job options"].get("iodepth", 1)) == 1
+	mean = what["clat_ns"]["mean"] if one else what["runtime"] * 1e6 / what["total_ios"]
+	waited = mean * what["total_ios"] / 1e6
 	ran = job["job_runtime"] * (job["usr_cpu"] + job["sys_cpu"]) / 100 + int(sys.argv[2]) - int(sys.argv[1])
 	print(round(mean), max(0, round(100 * (1 - ran / waited))))
 	EOF
@@ -69,19 +74,23 @@ row() {
 	[[ $1 = "${ONLY:-$1}" ]] || return 0
 	measure "$2"
 	ADDED=$((MEAN - $3))
-	printf '%s\t%d\n' "$1" "$ADDED" >>"$rows"
 	local ratio=-
 	if [ -n "$4" ] && (( $4 > 0 )); then
 		ratio=$(awk -v a="$ADDED" -v b="$4" 'BEGIN {printf "%.2f", a / b}')
 	fi
-	printf '%-34s %9d %9s %9s%s\n' "$1" "$MEAN" "$( (( $3 )) && echo "+$ADDED" || echo - )" "$ratio" \
+	printf '%s\t%s\t%d\t%d\t%s\n' "$TABLE" "$1" "$MEAN" "$ADDED" "$ratio" >>"$rows"
+	printf '%-39s %9d %9s %9s%s\n' "$1" "$MEAN" "$( (( $3 )) && echo "+$ADDED" || echo - )" "$ratio" \
 		"$( (( IDLE > 10 )) && echo "  (the CPU was idle for $IDLE %: do not trust it)" )"
 }
 
-header() { printf '\n%-34s %9s %9s %9s\n' "$1" ns/read added "$2"; }
+header() {
+	TABLE=$1
+	printf '\n%-39s %9s %9s %9s\n' "$1" ns/IO added "$2"
+}
 
-insmod "${RMPATH_KO:?was not built}" || die "the module does not load"
-echo "4 KiB reads, $IOS per run; a nanosecond is an instruction"
+# What a new disk brings must not become a head by itself while it is measured raw.
+insmod "${RMPATH_KO:?was not built}" auto_attach=0 || die "the module does not load"
+echo "$IOS I/Os per run; a nanosecond is an instruction"
 
 # map NAME TABLE: into MAP the disk of a new map. Its node has no name, since udev is stopped.
 map() {
@@ -94,43 +103,38 @@ map() {
 modprobe null_blk nr_devices=0
 modprobe dm-mod
 modprobe dm-multipath
-modprobe dm-round-robin 2>/dev/null || true
+modprobe dm-round-robin
 disks=()
-for (( i = 0; i < PATHS; i++ )); do
-	d=/sys/kernel/config/nullb/bench$i
-	mkdir "$d"
-	echo 1024 >"$d/size"
-	echo 1 >"$d/power"
-	# The disk has the item's name; before Linux 6.11 it had a number.
-	disk=/dev/bench$i
-	[ -b "$disk" ] || disk=/dev/nullb$(cat "$d/index")
-	disks+=("$disk")
-done
-sectors=$(blockdev --getsz "${disks[0]}")
-paths=
-for d in "${disks[@]}"; do
-	paths+=" $d 1"
-done
+# null_disks N: so many disks.
+null_disks() {
+	local i d disk
+	for (( i = ${#disks[@]}; i < $1; i++ )); do
+		d=/sys/kernel/config/nullb/bench$i
+		mkdir "$d"
+		echo 1024 >"$d/size"
+		echo 1 >"$d/power"
+		# The disk has the item's name; before Linux 6.11 it had a number.
+		disk=/dev/bench$i
+		[ -b "$disk" ] || disk=/dev/nullb$(cat "$d/index")
+		disks+=("$disk")
+	done
+}
 
-header "null_blk, $PATHS paths" "/dm-mpath"
-row "raw null_blk" "${disks[0]}" 0 ''
-raw=$MEAN
-if [ "${FAST:-}" != yes ]; then
-	map bench-linear "0 $sectors linear ${disks[0]} 0"
-	row "dm-linear" "$MAP" "$raw" ''
-	dmsetup remove --noudevsync bench-linear
-fi
-table="2 queue_mode bio 0 1 1 round-robin 0 $PATHS 1$paths"
-map bench-mpath "0 $sectors multipath $table"
-row "dm-multipath, bio, round-robin" "$MAP" "$raw" ''
-reference=$ADDED
-dmsetup remove --noudevsync bench-mpath
-if map bench-rmpath "0 $sectors rmpath $table"; then
-	row "rmpath target, round-robin" "$MAP" "$raw" "$reference"
+# maps SELECTOR: dm-multipath and the target with it, over PATHS disks.
+maps() {
+	local table="2 queue_mode bio 0 1 1 $1 0 $PATHS 0" d
+	for d in "${disks[@]:0:$PATHS}"; do
+		table+=" $d"
+	done
+	modprobe "dm-$1" 2>/dev/null || true
+	map bench-mpath "0 $sectors multipath $table" || die "dm-multipath refuses $table"
+	row "dm-multipath, bio, $1" "$MAP" "$raw" ''
+	reference=$ADDED
+	dmsetup remove --noudevsync bench-mpath
+	map bench-rmpath "0 $sectors rmpath $table" || die "the target refuses $table"
+	row "rmpath target, $1" "$MAP" "$raw" "$reference"
 	dmsetup remove --noudevsync bench-rmpath
-else
-	echo "the rmpath target refuses the table"
-fi
+}
 
 # head_over WWID POLICY DISK...: into HEAD the disk over them; fails if it does not have the policy.
 head_over() {
@@ -142,27 +146,41 @@ head_over() {
 	for d in /sys/block/rmpath*; do
 		[ "$(cat "$d/rmpath/wwid")" != "$wwid" ] || HEAD=${d##*/}
 	done
-	if ! echo "$policy" 2>/dev/null >"/sys/block/$HEAD/rmpath/iopolicy"; then
-		echo "rmpath head, $policy: this version does not have the policy"
-		head_gone
-		return 1
-	fi
+	echo "$policy" >"/sys/block/$HEAD/rmpath/iopolicy" || die "the head does not have the policy $policy"
 }
 head_gone() {
 	echo 1 >"/sys/block/$HEAD/rmpath/delete"
 	while [ -e "/sys/block/$HEAD" ]; do sleep 0.1; done
 }
-if [ -e /sys/class/rmpath/add_path ]; then
-	policies='numa round-robin queue-depth service-time historical-service-time'
-	[ "${FAST:-}" != yes ] || policies=round-robin
-	for policy in $policies; do
-		head_over bench "$policy" "${disks[@]}" || continue
-		row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
+# null_table TITLE SELECTORS POLICIES: PATHS null_blk disks, and what stands on them.
+null_table() {
+	local selector policy against=
+	null_disks "$PATHS"
+	sectors=$(blockdev --getsz "${disks[0]}")
+	header "$1" "/dm-mpath"
+	row "raw null_blk" "${disks[0]}" 0 ''
+	raw=$MEAN
+	for selector in $2; do
+		if [ "$selector" = linear ]; then
+			map bench-linear "0 $sectors linear ${disks[0]} 0"
+			row "dm-linear" "$MAP" "$raw" ''
+			dmsetup remove --noudevsync bench-linear
+			continue
+		fi
+		maps "$selector"
+		against=${against:-$reference}
+	done
+	for policy in $3; do
+		head_over bench "$policy" "${disks[@]:0:$PATHS}"
+		row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$against"
 		head_gone
 	done
-else
-	echo "this rmpath has no head node"
-fi
+}
+
+selectors='linear round-robin queue-length service-time historical-service-time'
+policies='numa round-robin queue-depth service-time historical-service-time'
+[ "${FAST:-}" != yes ] || selectors=round-robin policies=round-robin
+null_table "null_blk, $PATHS paths, 4 KiB reads" "$selectors" "$policies"
 
 # --- nvme-loop -----------------------------------------------------------------------------------------------------------
 
@@ -207,30 +225,44 @@ nvme_down() {
 	modprobe -r nvme-core 2>/dev/null || true
 }
 
-# What a new disk brings must not become a head by itself while it is measured raw.
-if [ -e /sys/module/rmpath/parameters/auto_attach ]; then
-	echo 0 >/sys/module/rmpath/parameters/auto_attach
-fi
-header "nvme-loop, 2 paths" "/native"
+header "nvme-loop, 2 paths, 4 KiB reads" "/native"
 nvme_up N
 nvme=(/dev/nvme[0-9]*n1)
 row "raw nvme-loop" "${nvme[0]}" 0 ''
 raw=$MEAN
 nvme_down
-for policy in numa round-robin; do
+for policy in numa round-robin queue-depth; do
 	nvme_up Y
 	disk=$(basename "$(ls -d /sys/block/nvme*n1)")
 	echo "$policy" >"$(ls -d /sys/class/nvme-subsystem/nvme-subsys*)/iopolicy"
 	row "native, $policy" "/dev/$disk" "$raw" ''
 	reference=$ADDED
 	nvme_down
-	[ -e /sys/class/rmpath/add_path ] || continue
 	nvme_up N
 	nvme=(/dev/nvme[0-9]*n1)
-	if head_over bench-nvme "$policy" "${nvme[@]}"; then
-		row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
-		head_gone
-	fi
+	head_over bench-nvme "$policy" "${nvme[@]}"
+	row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
+	head_gone
 	nvme_down
 done
+
+# --- Other I/O, other numbers of paths -----------------------------------------------------------------------------------
+
+[ "${MORE:-}" != no ] || exit 0
+for PATHS in 1 8 32; do
+	null_table "null_blk, $PATHS paths, 4 KiB reads" round-robin 'numa round-robin queue-depth'
+done
+PATHS=2
+JOB=(--rw=randwrite --bs=4k --ioengine=psync)
+null_table "null_blk, 2 paths, 4 KiB writes" round-robin round-robin
+for size in 64k 1m; do
+	JOB=(--rw=randread "--bs=$size" --ioengine=psync)
+	# They take long, and there is little to be told apart from them.
+	IOS=$((IOS / 2))
+	null_table "null_blk, 2 paths, $size reads" round-robin round-robin
+done
+# In batches: what is left of a system call's share is small.
+JOB=(--rw=randread --bs=4k --ioengine=io_uring --iodepth=16 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16)
+IOS=$((IOS * 16))
+null_table "null_blk, 2 paths, 4 KiB reads, io_uring by 16" round-robin round-robin
 rmmod rmpath
