@@ -13,6 +13,7 @@ use crate::abstractions::{
         status::BlkStatus,
         Bio, //
     },
+    block_device::Bdev,
     gendisk::{
         NewDisk,
         Operations, //
@@ -45,6 +46,15 @@ fn does_not_end_a_bio_twice(bio: Bio) {
 }
 
 fn does_not_send_a_clone_twice<P: CloneOps>(clone: Clone<P>, path: P::Target) {
-    clone.submit(path, Flags { failfast: false });
+    clone.submit(path, Flags::default());
     clone.finish(BlkStatus::OK); //~ E0382: use of moved value: `clone`
+}
+
+fn does_not_end_what_is_sent<P: CloneOps>(bio: Bio, private: P, path: P::Target) {
+    Clone::send(bio, || private, path, Flags::default());
+    bio.end(BlkStatus::OK); //~ E0382: use of moved value: `bio`
+}
+
+fn does_not_send_past_the_set<P: CloneOps>(bio: Bio, private: P, bdev: &'static Bdev) {
+    Clone::send(bio, || private, bdev, Flags::default()); //~ E0271: expected `&Bdev`, found associated type
 }
