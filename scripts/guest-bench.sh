@@ -265,4 +265,17 @@ done
 JOB=(--rw=randread --bs=4k --ioengine=io_uring --iodepth=16 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16)
 IOS=$((IOS * 16))
 null_table "null_blk, 2 paths, 4 KiB reads, io_uring by 16" round-robin round-robin
+
+# --- How long it takes by another path, and until one is back ----------------------------------------------------------
+
+header "null_blk, 2 paths, a path fails or returns" "/dm-mpath"
+failover=$("$(dirname "$0")/guest-failover.py" "$(basename "${disks[0]}")" "$(basename "${disks[1]}")") ||
+	die "the paths do not fail as they should"
+while IFS=$'\t' read -r name took; do
+	what=${name#*: }
+	[[ $name != dm-multipath* ]] || reference=$took
+	printf '%s\t%s\t%d\t%d\t%s\n' "$TABLE, $what" "${name%%: *}" "$took" "$took" \
+		"$(awk -v a="$took" -v b="$reference" 'BEGIN {printf "%.2f", a / b}')" | tee -a "$rows" |
+		awk -F '\t' -v name="$name" '{printf "%-39s %9d %9s %9s\n", name, $3, "-", $5}'
+done <<<"$failover"
 rmmod rmpath

@@ -19,14 +19,19 @@ ROOM = 16384
 Reply = collections.namedtuple("Reply", "event targets data dev flags open_count")
 
 
-def call(number, name, flags=0, targets=0, data=b""):
-    """One ioctl; returns what came back."""
+def prepare(number, name, flags=0, targets=0, data=b""):
+    """The number of an ioctl and what it takes."""
     size = HEADER.size + max(ROOM, len(data))
     head = HEADER.pack(4, 0, 0, size, HEADER.size, targets, 0, flags, 0, 0, 0, name.encode(), b"")
-    buf = bytearray((head + data).ljust(size, b"\0"))
+    return 3 << 30 | HEADER.size << 16 | 0xFD << 8 | number, bytearray((head + data).ljust(size, b"\0"))
+
+
+def call(number, name, flags=0, targets=0, data=b""):
+    """One ioctl; returns what came back."""
+    request, buf = prepare(number, name, flags, targets, data)
     fd = os.open(CONTROL, os.O_RDWR)
     try:
-        fcntl.ioctl(fd, 3 << 30 | HEADER.size << 16 | 0xFD << 8 | number, buf)
+        fcntl.ioctl(fd, request, buf)
     finally:
         os.close(fd)
     fields = HEADER.unpack_from(buf)
@@ -64,8 +69,12 @@ def resume(name):
     call(SUSPEND, name)
 
 
+def message_data(text):
+    return struct.pack("<Q", 0) + text.encode() + b"\0"
+
+
 def message(name, text):
-    call(MESSAGE, name, data=struct.pack("<Q", 0) + text.encode() + b"\0")
+    call(MESSAGE, name, data=message_data(text))
 
 
 def lines(name, flags=0):
