@@ -381,9 +381,10 @@ impl Multipath {
         drop(state);
         drop(superseded);
         if had_failed {
+            // What waits goes first.
+            Self::kick(this);
             let map = info.device_name();
             pr_warn!("{map}: reinstating path {}\n", path.name);
-            Self::kick(this);
             Self::note_event(this);
         }
     }
