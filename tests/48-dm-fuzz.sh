@@ -18,6 +18,10 @@ read -r level _ </proc/sys/kernel/printk
 defer sh -c "echo $level >/proc/sys/kernel/printk"
 echo 1 >/proc/sys/kernel/printk
 
+# Each table that goes waits for grace periods.
+echo 1 >/sys/kernel/rcu_expedited
+defer sh -c "echo 0 >/sys/kernel/rcu_expedited"
+
 percpu() { awk '$1 == "Percpu:" {print $2}' /proc/meminfo; }
 # The first ones make what the kernel keeps for later.
 python3 "$TESTS/dmfuzz.py" $((seed + 1)) 300 100 "${disks[@]}" >"$TMP/first" || bail "it does not run" "$(cat "$TMP/first")"
