@@ -3,12 +3,15 @@
 //! The I/O of a map that does not go straight through: clones that find no path, that have failed,
 //! or that wait.
 
-use super::target::{
-    Multipath,
-    Path,
-    COUNTS,
-    RETRY,
-    SUSPECTS, //
+use super::{
+    selector::Selector,
+    target::{
+        Multipath,
+        Path,
+        COUNTS,
+        RETRY,
+        SUSPECTS, //
+    }, //
 };
 use crate::{
     abstractions::{
@@ -30,6 +33,7 @@ use crate::{
         },
         group::{
             Demand,
+            Group,
             Picked, //
         },
         path::FailReason, //
@@ -157,8 +161,12 @@ impl Multipath {
 
     /// Maps a clone if there is more to it than a look at the paths.
     #[inline(never)]
-    pub(super) fn map_by_load<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
-        let Some(picked) = self.groups.pick(Demand::Io(bio.bytes())) else {
+    pub(super) fn map_by_load<'a>(
+        &self,
+        group: &Group<KBox<Path>, Selector>,
+        mut bio: MapBio<'a, Self>,
+    ) -> Mapped<'a> {
+        let Some(picked) = group.pick(Demand::Io(bio.bytes())) else {
             return self.map_otherwise(bio);
         };
         bio.data_mut().sent(&picked);
@@ -167,7 +175,7 @@ impl Multipath {
 
     /// Maps a clone for which the current group has no path.
     #[cold]
-    fn map_otherwise<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
+    pub(super) fn map_otherwise<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
         let mut state = self.state.lock();
         let demand = Demand::Io(bio.bytes());
         if let Some(picked) = self.groups.choose(&mut state.switch, demand) {
@@ -260,22 +268,27 @@ impl Multipath {
         }
     }
 
-    /// A clone has succeeded, and that is to be noted.
+    /// A clone has succeeded, which was counted in.
     #[inline(never)]
-    pub(super) fn note_success(&self, notes: u32, bio: SucceededBio<'_, Self>) {
+    pub(super) fn count_out(&self, bio: &SucceededBio<'_, Self>) {
         // What we have ended ourselves was on no path any more.
-        let Some(data) = bio.data() else { return };
-        if notes & COUNTS != 0 {
-            self.groups
-                .ended(data.path as usize, bio.bytes(), data.start);
+        if let Some((data, bytes)) = bio.data() {
+            self.groups.ended(data.path as usize, bytes, data.start);
         }
-        if notes & SUSPECTS != 0 {
+    }
+
+    /// A clone has succeeded while a path is under suspicion.
+    #[cold]
+    pub(super) fn note_success(&self, notes: u32, bio: &SucceededBio<'_, Self>) {
+        if notes & COUNTS != 0 {
+            self.count_out(bio);
+        }
+        if let Some((data, _)) = bio.data() {
             self.clear(data);
         }
     }
 
-    /// A clone has succeeded while a path is under suspicion: the one it came by is not any more.
-    #[cold]
+    /// The path that a clone came back by is under suspicion no more.
     fn clear(&self, data: &BioData) {
         let path = self.groups.path(data.path as usize);
         let Some(path) = path.filter(|path| path.state.is_suspect()) else {

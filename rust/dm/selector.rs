@@ -201,10 +201,13 @@ impl Chooser for Selector {
         }
     }
 
+    // Where I/O is mapped: with a call for each it takes longer to get there than to choose.
+    #[inline(always)]
     fn pick<'a, P: Member>(&self, paths: &'a [P], demand: Demand) -> Option<Picked<'a, P>> {
         self.pick_if(paths, demand, |_| true)
     }
 
+    #[inline(always)]
     fn pick_if<'a, P: Member>(
         &self,
         paths: &'a [P],
@@ -235,6 +238,7 @@ impl Chooser for Selector {
         }
     }
 
+    #[inline]
     fn ended(&self, index: usize, bytes: u32, start: u64) {
         match self {
             Self::RoundRobin(_) | Self::IoAffinity(_) => (),

@@ -474,8 +474,11 @@ impl Target for Multipath {
 
     #[inline]
     fn map<'a>(this: ArcBorrow<'_, Self>, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
-        let Some(path) = this.groups.glance() else {
-            return this.map_by_load(bio);
+        let Some(group) = this.groups.current() else {
+            return this.map_otherwise(bio);
+        };
+        let Some(path) = group.glance() else {
+            return this.map_by_load(group, bio);
         };
         bio.data_mut().path = path.number;
         bio.remap(path.device)
@@ -483,9 +486,10 @@ impl Target for Multipath {
 
     #[inline]
     fn succeeded(this: ArcBorrow<'_, Self>, bio: SucceededBio<'_, Self>) {
-        let notes = this.notes.load_once();
-        if notes != 0 {
-            this.note_success(notes, bio);
+        match this.notes.load_once() {
+            0 => (),
+            COUNTS => this.count_out(&bio),
+            notes => this.note_success(notes, &bio),
         }
     }
 

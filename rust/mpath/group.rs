@@ -87,11 +87,29 @@ pub(crate) trait Chooser {
 }
 
 /// A group.
-struct Group<P, S> {
+pub(crate) struct Group<P, S> {
     paths: KVec<P>,
     selector: S,
     /// Whether it is to be used only if no other has a path. Changed under the owner's lock.
     bypassed: Atomic<bool>,
+}
+
+impl<P: Member, S: Chooser> Group<P, S> {
+    /// A path for I/O, if that is easily said. Any context, no lock needed.
+    ///
+    /// `None` says nothing: [`Self::pick`] may know one.
+    #[inline]
+    pub(crate) fn glance(&self) -> Option<&P> {
+        self.selector.glance(&self.paths)
+    }
+
+    /// A path, if there is one. Any context, no lock needed.
+    ///
+    /// `None` decides nothing: [`Groups::choose`] does.
+    #[inline]
+    pub(crate) fn pick(&self, demand: Demand) -> Option<Picked<'_, P>> {
+        self.selector.pick(&self.paths, demand)
+    }
 }
 
 /// What changes with the choice of a group; lies in the owner's lock.
@@ -218,6 +236,7 @@ impl<P: Member, S: Chooser> Groups<P, S> {
     }
 
     /// The group of the path with this number, and its index there.
+    #[inline]
     fn place(&self, number: usize) -> Option<(&Group<P, S>, usize)> {
         let place = self.places.get(number)?;
         let group = self.groups.get(place.group as usize)?;
@@ -237,6 +256,7 @@ impl<P: Member, S: Chooser> Groups<P, S> {
 
     /// I/O of so many bytes has ended on the path with this number: for each time that one was
     /// chosen for I/O, once. `start` is what [`Picked`] said. Any context.
+    #[inline]
     pub(crate) fn ended(&self, number: usize, bytes: u32, start: u64) {
         if let Some((group, index)) = self.place(number) {
             group.selector.ended(index, bytes, start);
@@ -283,28 +303,18 @@ impl<P: Member, S: Chooser> Groups<P, S> {
         })
     }
 
-    /// The current group.
+    /// The current group, if there is one. Any context, no lock needed.
     #[inline]
-    fn current(&self) -> Option<&Group<P, S>> {
+    pub(crate) fn current(&self) -> Option<&Group<P, S>> {
         self.groups
             .get((self.current.load_once() as usize).wrapping_sub(1))
-    }
-
-    /// A path of the current group for I/O, if that is easily said. Any context, no lock needed.
-    ///
-    /// `None` says nothing: [`Self::pick`] may know one.
-    #[inline]
-    pub(crate) fn glance(&self) -> Option<&P> {
-        let group = self.current()?;
-        group.selector.glance(&group.paths)
     }
 
     /// A path of the current group, if there is one. Any context, no lock needed.
     ///
     /// `None` decides nothing: [`Self::choose`] does.
     pub(crate) fn pick(&self, demand: Demand) -> Option<Picked<'_, P>> {
-        let group = self.current()?;
-        group.selector.pick(&group.paths, demand)
+        self.current()?.pick(demand)
     }
 
     /// As [`Self::pick`], and a path of which `wanted` is true if the group has such a one.

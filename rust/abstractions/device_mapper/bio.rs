@@ -164,17 +164,13 @@ impl<'a, T: Target> SucceededBio<'a, T> {
         Self(bio, PhantomData)
     }
 
-    /// The target's data; `None` if the target has ended the clone itself.
-    pub(crate) fn data(&self) -> Option<&T::BioData> {
+    /// The target's data, and how many bytes it had when it came to the target; `None` if the target
+    /// has ended the clone itself.
+    #[inline]
+    pub(crate) fn data(&self) -> Option<(&T::BioData, u32)> {
         // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
         let per_bio = unsafe { &*PerBio::<T::BioData>::of(self.0) };
-        (!per_bio.ended).then_some(&per_bio.data)
-    }
-
-    /// How many bytes it had when it came to the target.
-    pub(crate) fn bytes(&self) -> u32 {
-        // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
-        unsafe { &*PerBio::<T::BioData>::of(self.0) }.record.bytes()
+        (!per_bio.ended).then(|| (&per_bio.data, per_bio.record.bytes()))
     }
 }
 

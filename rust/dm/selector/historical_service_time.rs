@@ -156,6 +156,7 @@ impl HistoricalServiceTime {
         write!(out, "{average} {outstanding} {stale_after} ")
     }
 
+    #[inline(never)]
     pub(super) fn pick<'a, P: Member>(
         &self,
         paths: &'a [P],
@@ -163,14 +164,18 @@ impl HistoricalServiceTime {
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
         let now = now_ns();
-        let compare = |a, b| compare(a, b, now, self.threshold);
-        let (path, history) = self.slots.best(paths, wanted, History::look, compare)?;
+        let before = |(a, a_turn): (Seen, u64), (b, b_turn): (Seen, u64)| {
+            let order = compare(a, b, now, self.threshold);
+            order.then(a_turn.cmp(&b_turn)).is_lt()
+        };
+        let (path, history) = self.slots.best(paths, wanted, History::look, before)?;
         if let Demand::Io(_) = demand {
             history.outstanding.add(1u64, Relaxed);
         }
         Some(Picked { path, start: now })
     }
 
+    #[inline(never)]
     pub(super) fn ended(&self, index: usize, start: u64) {
         if let Some(history) = self.slots.get(index) {
             self.note_end(history, start, now_ns());

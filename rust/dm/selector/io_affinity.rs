@@ -105,6 +105,7 @@ impl IoAffinity {
         write!(out, "{} ", self.misses.load_once() as i32)
     }
 
+    #[inline(never)]
     pub(super) fn pick<'a, P: Member>(
         &self,
         paths: &'a [P],

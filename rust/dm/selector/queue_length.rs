@@ -5,7 +5,10 @@
 use super::{
     super::table::Refused,
     repeat_count,
-    slots::Slots, //
+    slots::{
+        less_loaded,
+        Slots, //
+    },
 };
 use crate::{
     abstractions::{
@@ -73,6 +76,7 @@ impl QueueLength {
         write!(out, "{} ", queue.length.load_once())
     }
 
+    #[inline]
     pub(super) fn pick<'a, P: Member>(
         &self,
         paths: &'a [P],
@@ -80,13 +84,14 @@ impl QueueLength {
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
         let look = |queue: &Queue| queue.length.load_once();
-        let (path, queue) = self.slots.best(paths, wanted, look, |a, b| a.cmp(&b))?;
+        let (path, queue) = self.slots.best(paths, wanted, look, less_loaded)?;
         if let Demand::Io(_) = demand {
             queue.length.add(1u64, Relaxed);
         }
         Some(Picked { path, start: 0 })
     }
 
+    #[inline]
     pub(super) fn ended(&self, index: usize) {
         if let Some(queue) = self.slots.get(index) {
             queue.length.add(1u64.wrapping_neg(), Relaxed);

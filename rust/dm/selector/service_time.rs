@@ -9,7 +9,10 @@ use super::{
         Refused, //
     },
     repeat_count,
-    slots::Slots, //
+    slots::{
+        less_loaded,
+        Slots, //
+    },
 };
 use crate::{
     abstractions::{
@@ -60,12 +63,15 @@ struct Seen {
 /// The selector.
 pub(crate) struct ServiceTime {
     slots: Slots<Service>,
+    /// Whether all paths have the same throughput: then only the data counts.
+    is_even: bool,
 }
 
 impl ServiceTime {
     pub(super) fn new() -> Self {
         Self {
             slots: Slots::new(),
+            is_even: true,
         }
     }
 
@@ -85,6 +91,9 @@ impl ServiceTime {
                     c"service-time ps: invalid relative_throughput value",
                 ))?,
         };
+        if let Some(first) = self.slots.get(0) {
+            self.is_even &= first.throughput == throughput;
+        }
         Ok(self.slots.push(Service {
             repeat_count,
             throughput,
@@ -102,6 +111,7 @@ impl ServiceTime {
         write!(out, "{} {} ", service.bytes.load_once(), service.throughput)
     }
 
+    #[inline]
     pub(super) fn pick<'a, P: Member>(
         &self,
         paths: &'a [P],
@@ -112,19 +122,38 @@ impl ServiceTime {
             Demand::Io(bytes) => u64::from(bytes),
             Demand::Other => 0,
         };
-        let look = |service: &Service| Seen {
-            throughput: service.throughput,
-            bytes: service.bytes.load_once(),
+        let (path, service) = if self.is_even {
+            let look = |service: &Service| service.bytes.load_once();
+            self.slots.best(paths, wanted, look, less_loaded)?
+        } else {
+            self.best_by_time(paths, incoming, wanted)?
         };
-        let (path, service) = self
-            .slots
-            .best(paths, wanted, look, |a, b| compare(a, b, incoming))?;
         if let Demand::Io(_) = demand {
             service.bytes.add(incoming, Relaxed);
         }
         Some(Picked { path, start: 0 })
     }
 
+    /// The best path, whatever their throughputs are.
+    #[inline(never)]
+    fn best_by_time<'a, P: Member>(
+        &self,
+        paths: &'a [P],
+        incoming: u64,
+        wanted: impl Fn(&P) -> bool,
+    ) -> Option<(&'a P, &Service)> {
+        let look = |service: &Service| Seen {
+            throughput: service.throughput,
+            bytes: service.bytes.load_once(),
+        };
+        let before = |(a, a_turn): (Seen, u64), (b, b_turn): (Seen, u64)| {
+            let order = compare(a, b, incoming);
+            order.then(a_turn.cmp(&b_turn)).is_lt()
+        };
+        self.slots.best(paths, wanted, look, before)
+    }
+
+    #[inline]
     pub(super) fn ended(&self, index: usize, bytes: u32) {
         if let Some(service) = self.slots.get(index) {
             service.bytes.add(u64::from(bytes).wrapping_neg(), Relaxed);

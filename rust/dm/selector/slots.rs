@@ -16,7 +16,6 @@ use crate::{
         selector::HasState, //
     }, //
 };
-use core::cmp::Ordering;
 use kernel::{
     alloc::AllocError,
     prelude::*,
@@ -31,6 +30,15 @@ use kernel::{
 struct Slot<L> {
     turn: Atomic<u64>,
     load: L,
+}
+
+/// Whether, of two paths with so much load, the first is to be used: it has less, or as much and an
+/// earlier turn.
+#[inline]
+pub(super) fn less_loaded(a: (u64, u64), b: (u64, u64)) -> bool {
+    // As one number: that is one comparison.
+    let key = |(load, turn)| u128::from(load) << u64::BITS | u128::from(turn);
+    key(a) < key(b)
 }
 
 /// What is known of each path of a group, in their order.
@@ -67,38 +75,35 @@ impl<L> Slots<L> {
     /// The best of the usable paths, which is moved to the end: of equals the one that is nearest to
     /// the beginning. One that is not `wanted` only if there is no other.
     ///
-    /// `look` says once what a path is like, `compare` which of two that are like that is better:
-    /// `Less`, the first. `None` if no path is usable. Any context.
+    /// `look` says once what a path is like, `before` which of two comes before the other, going by what
+    /// they are like and, where that is equal, by their turns, which come with it.
+    /// `None` if no path is usable. Any context.
+    #[inline]
     pub(super) fn best<'a, P: Member, S: Copy>(
         &self,
         paths: &'a [P],
         wanted: impl Fn(&P) -> bool,
         look: impl Fn(&L) -> S,
-        compare: impl Fn(S, S) -> Ordering,
+        before: impl Fn((S, u64), (S, u64)) -> bool,
     ) -> Option<(&'a P, &L)> {
         let mut last = 0;
-        let mut best: Option<(bool, S, u64, usize)> = None;
-        for (index, (path, slot)) in paths.iter().zip(&self.0).enumerate() {
+        let mut usable = paths.iter().zip(&self.0).filter_map(|(path, slot)| {
             let turn = slot.turn.load_once();
             last = last.max(turn);
-            if !path.state().is_usable() {
-                continue;
-            }
-            let unwanted = !wanted(path);
-            let seen = look(&slot.load);
-            let better = best.is_none_or(|(best_unwanted, best_seen, best_turn, _)| {
-                unwanted
-                    .cmp(&best_unwanted)
-                    .then_with(|| compare(seen, best_seen))
-                    .then_with(|| turn.cmp(&best_turn))
-                    .is_lt()
-            });
+            path.state().is_usable().then_some((path, slot, turn))
+        });
+        let (mut path, mut slot, turn) = usable.next()?;
+        let mut best = (wanted(path), (look(&slot.load), turn));
+        for (other, its_slot, its_turn) in usable {
+            let it = (wanted(other), (look(&its_slot.load), its_turn));
+            let better = match it.0 == best.0 {
+                true => before(it.1, best.1),
+                false => it.0,
+            };
             if better {
-                best = Some((unwanted, seen, turn, index));
+                (path, slot, best) = (other, its_slot, it);
             }
         }
-        let (_, _, _, index) = best?;
-        let (path, slot) = (paths.get(index)?, self.0.get(index)?);
         slot.turn.store(last.wrapping_add(1), Relaxed);
         Some((path, &slot.load))
     }
@@ -126,7 +131,7 @@ mod tests {
                     &paths,
                     |path| path.number != unwanted,
                     |()| (),
-                    |(), ()| Ordering::Equal,
+                    |a, b| a < b,
                 )
                 .map_or(9, |(path, ())| path.number)
         };
@@ -167,7 +172,7 @@ mod tests {
                     &paths,
                     |path| path.number != unwanted,
                     |cost| *cost,
-                    |a, b| a.cmp(&b),
+                    |a, b| a < b,
                 )
                 .map_or(9, |(_, cost)| *cost)
         };
