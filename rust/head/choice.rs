@@ -179,7 +179,18 @@ impl Head {
         if mode.is(Policy::QueueDepth) {
             return queue_depth::select(paths, rr.turn(paths.len()), |_| true);
         }
+        if mode.is(Policy::ServiceTime) {
+            return self.choose_first_by_data(set, bio);
+        }
         self.choose(mode, set, bio.sectors(), 0)
+    }
+
+    /// As [`Head::choose_first`] with service-time, apart from it for the sake of what comes before.
+    #[inline(never)]
+    fn choose_first_by_data<'a>(&self, set: &'a PathSet, bio: &Bio) -> Option<&'a ArcPath> {
+        let (rr, turns, paths) = (&self.choice.rr, set.turns.list(), &*set.paths);
+        let (first, alike) = (rr.turn(paths.len()), turns.len() == paths.len());
+        service_time::select(paths, first, alike, bio.sectors(), |_| true)
     }
 
     /// A path for a bio of so many sectors, if one is usable; `avoid` ([`HeadIo::avoid`]) only if there is
