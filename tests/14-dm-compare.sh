@@ -5,7 +5,7 @@
 # Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
-modprobe dm-multipath && modprobe dm-round-robin || skip_all "no dm-multipath"
+modprobe dm-multipath && modprobe dm-round-robin && modprobe dm-queue-length && modprobe dm-service-time || skip_all "no dm-multipath"
 rmpath_load auto_attach=0 && sdebug 4 || bail "no paths"
 a=$(sdebug_disk 0) b=$(sdebug_disk 1) c=$(sdebug_disk 2) d=$(sdebug_disk 3) len=$(sectors "$(sdebug_disk 0)")
 
@@ -110,6 +110,36 @@ injected() {
 	msg reinstate_path "/dev/$a"
 	show end
 }
+# which: the disks that have been read from since it was asked last.
+which() {
+	local p now
+	for p in $a $b $c $d; do
+		now=$(awk '{print $1}' "/sys/block/$p/stat")
+		[ "${seen[$p]:-$now}" = "$now" ] || echo "== read from $p"
+		seen[$p]=$now
+	done
+}
+# Which path is next after one that was away.
+turns() {
+	local -A seen=()
+	which
+	io read 0 4096
+	which
+	msg fail_path "/dev/$b"
+	msg reinstate_path "/dev/$b"
+	for _ in 1 2 3 4; do
+		io read 0 4096
+		which
+	done
+	msg fail_path "/dev/$a"
+	io read 0 4096
+	which
+	msg reinstate_path "/dev/$a"
+	for _ in 1 2 3; do
+		io read 0 4096
+		which
+	done
+}
 
 g="round-robin 0 2 1 /dev/$a 1 /dev/$b 1"
 two="$g round-robin 0 2 1 /dev/$c 1 /dev/$d 1"
@@ -121,6 +151,12 @@ stories=(
 	"3 queue_mode bio queue_if_no_path 0 2 1 $two|suspends"
 	# One path a group: within a group each CPU has a turn of its own here, so which path a read takes is not certain.
 	"2 queue_mode bio 0 2 1 round-robin 0 1 1 /dev/$a 1 round-robin 0 1 1 /dev/$b 1|injected"
+	# What has failed is not under way on its path any more.
+	"2 queue_mode bio 0 1 1 queue-length 0 2 1 /dev/$a 1 /dev/$b 1|injected"
+	"2 queue_mode bio 0 1 1 service-time 0 2 2 /dev/$a 1 1 /dev/$b 1 1|injected"
+	"2 queue_mode bio 0 1 1 queue-length 0 3 1 /dev/$a 1 /dev/$b 1 /dev/$c 1|turns"
+	"2 queue_mode bio 0 1 1 service-time 0 3 2 /dev/$a 1 1 /dev/$b 1 1 /dev/$c 1 1|turns"
+	"2 queue_mode bio 0 1 1 service-time 0 3 2 /dev/$a 1 1 /dev/$b 1 2 /dev/$c 1 1|turns"
 	"2 queue_mode bio 0 2 2 $two|plain"
 	"2 Queue_Mode BIO 0 1 1 $g|plain"
 	"3 QUEUE_IF_NO_PATH queue_mode bio 0 1 1 $g|plain"

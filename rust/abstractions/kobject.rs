@@ -441,6 +441,23 @@ mod tests {
     }
 
     #[test]
+    fn the_kobject_is_given_up_with_the_folder() -> Result {
+        let folder = lamp_folder("rmpath-kunit", top())?;
+        let kobj = folder.kobj.as_ptr();
+        // SAFETY: The folder has a reference to it.
+        unsafe { bindings::kobject_get(kobj) };
+        // SAFETY: The reference is ours.
+        let count = || unsafe { (*kobj).kref.refcount.refs.counter };
+        let before = count();
+        drop(folder);
+        let after = count();
+        // SAFETY: As above; this is its last use.
+        unsafe { bindings::kobject_put(kobj) };
+        assert_eq!([before, after], [2, 1]);
+        Ok(())
+    }
+
+    #[test]
     fn data_goes_when_the_folder_cannot_be_made() -> Result {
         let (lamp, gone) = Lamp::new()?;
         let orphan = lamp_folder(
