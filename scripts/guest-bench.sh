@@ -25,8 +25,8 @@ udevadm control --stop-exec-queue 2>/dev/null || true
 kthread_ms() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/([^)]*)/-/' | awk '$4 == 2 {s += $14 + $15} END {print s * 10}'; }
 
 # fio_mean DEV: what each of IOS I/Os takes, in nanoseconds, which are instructions here, and the share of it in percent in
-# which neither fio nor a kernel thread can have run: waiting is not counted in instructions. With one I/O at a time that
-# is the mean latency, with more the time of all of them by their number.
+# which neither fio nor a kernel thread can have run: waiting is not counted in instructions. With a system call for each
+# that is the mean latency, else the time of all of them by their number.
 cd /run
 fio_mean() {
 	local before
@@ -42,7 +42,7 @@ fio_mean() {
 	what = max(job["read"], job["write"], key=lambda way: way["total_ios"])
 	if job["error"] or what["total_ios"] < 1000:
 	    sys.exit("fio failed")
-	one = int(job["job options"].get("iodepth", 1)) == 1
+	one = job["job options"]["ioengine"] == "psync"
 	mean = what["clat_ns"]["mean"] if one else what["runtime"] * 1e6 / what["total_ios"]
 	waited = mean * what["total_ios"] / 1e6
 	ran = job["job_runtime"] * (job["usr_cpu"] + job["sys_cpu"]) / 100 + int(sys.argv[2]) - int(sys.argv[1])
@@ -83,9 +83,10 @@ row() {
 		"$( (( IDLE > 10 )) && echo "  (the CPU was idle for $IDLE %: do not trust it)" )"
 }
 
+# header TITLE REFERENCE [UNIT]
 header() {
 	TABLE=$1
-	printf '\n%-39s %9s %9s %9s\n' "$1" ns/IO added "$2"
+	printf '\n%-39s %9s %9s %9s\n' "$1" "${3:-ns/IO}" added "$2"
 }
 
 # What a new disk brings must not become a head by itself while it is measured raw.
@@ -105,16 +106,17 @@ modprobe dm-mod
 modprobe dm-multipath
 modprobe dm-round-robin
 disks=()
-# null_disks N: so many disks.
+# null_disks N [KIND QUEUES]: so many disks, with so many queues that are polled.
 null_disks() {
 	local i d disk
 	for (( i = ${#disks[@]}; i < $1; i++ )); do
-		d=/sys/kernel/config/nullb/bench$i
+		d=/sys/kernel/config/nullb/${2:-bench}$i
 		mkdir "$d"
 		echo 1024 >"$d/size"
+		echo "${3:-0}" >"$d/poll_queues"
 		echo 1 >"$d/power"
 		# The disk has the item's name; before Linux 6.11 it had a number.
-		disk=/dev/bench$i
+		disk=/dev/${2:-bench}$i
 		[ -b "$disk" ] || disk=/dev/nullb$(cat "$d/index")
 		disks+=("$disk")
 	done
@@ -265,17 +267,32 @@ done
 JOB=(--rw=randread --bs=4k --ioengine=io_uring --iodepth=16 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16)
 IOS=$((IOS * 16))
 null_table "null_blk, 2 paths, 4 KiB reads, io_uring by 16" round-robin round-robin
+IOS=$((IOS / 16))
+JOB=(--rw=randread --bs=4k --ioengine=io_uring --hipri)
+others=("${disks[@]}") disks=()
+null_disks "$PATHS" polled 1
+null_table "null_blk, 2 paths, 4 KiB reads, polled" 'linear round-robin' round-robin
+disks=("${others[@]}")
 
-# --- How long it takes by another path, and until one is back ----------------------------------------------------------
+# --- How long it takes by another path, and until one is back; memory ----------------------------------------------------
 
-header "null_blk, 2 paths, a path fails or returns" "/dm-mpath"
+# found: "NAME: WHAT<tab>NUMBER" from standard input as lines of the table, in relation to dm-multipath's.
+found() {
+	local name took what
+	local -A reference
+	while IFS=$'\t' read -r name took; do
+		what=${name#*: }
+		[[ $name != dm-multipath* ]] || reference[$what]=$took
+		printf '%s\t%s\t%d\t%d\t%s\n' "$TABLE, $what" "${name%%: *}" "$took" "$took" \
+			"$(awk -v a="$took" -v b="${reference[$what]}" 'BEGIN {printf "%.2f", a / b}')" | tee -a "$rows" |
+			awk -F '\t' -v name="$name" '{printf "%-39s %9d %9s %9s\n", name, $3, "-", $5}'
+	done
+}
+header "null_blk, 2 paths, a path fails or returns" "/dm-mpath" ns
 failover=$("$(dirname "$0")/guest-failover.py" "$(basename "${disks[0]}")" "$(basename "${disks[1]}")") ||
 	die "the paths do not fail as they should"
-while IFS=$'\t' read -r name took; do
-	what=${name#*: }
-	[[ $name != dm-multipath* ]] || reference=$took
-	printf '%s\t%s\t%d\t%d\t%s\n' "$TABLE, $what" "${name%%: *}" "$took" "$took" \
-		"$(awk -v a="$took" -v b="$reference" 'BEGIN {printf "%.2f", a / b}')" | tee -a "$rows" |
-		awk -F '\t' -v name="$name" '{printf "%-39s %9d %9s %9s\n", name, $3, "-", $5}'
-done <<<"$failover"
+found <<<"$failover"
+header "memory" "/dm-mpath" bytes
+memory=$("$(dirname "$0")/guest-memory.py") || die "the memory cannot be measured"
+found <<<"$memory"
 rmmod rmpath
