@@ -30,7 +30,8 @@ until_done() {
 part_arm() {
 	local glob=/sys/module/kunit/parameters/filter_glob
 	[ -e "$glob" ] || { skip "arm and disarm" "this kernel has no KUnit"; return; }
-	echo "rmpath_workqueue.ten_thousand_races*" >"$glob"
+	# Without a newline, which would be a part of it.
+	printf %s "rmpath_workqueue.ten_thousand_races*" >"$glob"
 	until_done "arm and disarm" "${RMPATH_RACES:-1000000}" races
 	echo none >"$glob"
 }
