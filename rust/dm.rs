@@ -39,7 +39,8 @@ static MULTIPATH_TYPE: TargetType<Multipath> = TargetType::named(c"multipath");
 pub(crate) struct Queues {
     /// Submits I/O again. Has a rescuer: memory may not be had before that I/O has ended.
     requeue: Queue,
-    /// Raises events, which takes memory and waits for it: not on the queue that I/O waits for.
+    /// Raises events, which takes memory and waits for it: not on the queue that I/O waits for. On the
+    /// same CPU all the same, where it comes after I/O that was to be submitted first.
     events: Queue,
 }
 
@@ -58,7 +59,7 @@ pub(crate) struct Front {
 pub(crate) fn register(as_multipath: bool) -> Result<Front> {
     let queues = Queues {
         requeue: Queue::new(c"rmpath_dm_requeue", QueueKind::Reclaim)?,
-        events: Queue::new(c"rmpath_dm_events", QueueKind::Unbound)?,
+        events: Queue::new(c"rmpath_dm_events", QueueKind::Reclaim)?,
     };
     let queues = Arc::new(queues, GFP_KERNEL)?;
     let multipath = if as_multipath {

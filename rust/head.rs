@@ -46,10 +46,12 @@ pub(crate) use registry::AutoAttach;
 
 use crate::{
     abstractions::{
-        bio::clone::{
-            BioSet,
-            Clone as BioClone,
-            Flags, //
+        bio::{
+            clone::{
+                BioSet,
+                Clone as BioClone, //
+            },
+            flags::Flags, //
         },
         debugfs,
         gendisk::{

@@ -13,6 +13,7 @@
 
 pub(crate) mod cache;
 pub(crate) mod clone;
+pub(crate) mod flags;
 pub(crate) mod list;
 pub(crate) mod poll;
 pub(crate) mod read;

@@ -49,6 +49,7 @@ impl Canary {
         Ok(Arc::new(Atomic::new(0), GFP_KERNEL)?)
     }
 
+    /// One that lives, and adds one to `drops` when it is dropped. Any context.
     pub(crate) fn new(value: u32, drops: &Arc<Atomic<u32>>) -> Self {
         Self {
             value,

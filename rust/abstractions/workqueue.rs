@@ -221,7 +221,7 @@ pub(crate) use impl_has_token_work;
 /// memory for a worker cannot be had: I/O may be waiting for any of them.
 #[derive(Clone, Copy)]
 pub(crate) enum QueueKind {
-    /// Its items run on the CPU that queues them, and are soon done.
+    /// Its items run on the CPU that queues them, in that order if they do not sleep, and are soon done.
     Reclaim,
     /// For items that may sleep for long; not bound to a CPU (`WQ_UNBOUND`).
     Unbound,

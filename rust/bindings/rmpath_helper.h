@@ -50,6 +50,7 @@ static const u8 RMPATH_BLK_STS_OFFLINE = (__force u8)BLK_STS_OFFLINE;
 static const u8 RMPATH_BLK_STS_DURATION_LIMIT = (__force u8)BLK_STS_DURATION_LIMIT;
 static const u8 RMPATH_BLK_STS_INVAL = (__force u8)BLK_STS_INVAL;
 static const u32 RMPATH_REQ_OP_READ = (__force u32)REQ_OP_READ;
+static const u32 RMPATH_REQ_RAHEAD = (__force u32)REQ_RAHEAD;
 static const u32 RMPATH_REQ_NOWAIT = (__force u32)REQ_NOWAIT;
 static const u32 RMPATH_REQ_PREFLUSH = (__force u32)REQ_PREFLUSH;
 static const u32 RMPATH_REQ_POLLED = (__force u32)REQ_POLLED;

@@ -169,8 +169,10 @@ impl Multipath {
         let Some(picked) = group.pick(Demand::Io(bio.bytes())) else {
             return self.map_otherwise(bio);
         };
+        // Before the store, or the path would be looked up again after it.
+        let device = picked.path.device;
         bio.data_mut().sent(&picked);
-        bio.remap(picked.path.device)
+        bio.remap(device)
     }
 
     /// Maps a clone for which the current group has no path.

@@ -480,8 +480,10 @@ impl Target for Multipath {
         let Some(path) = group.glance() else {
             return this.map_by_load(group, bio);
         };
-        bio.data_mut().path = path.number;
-        bio.remap(path.device)
+        // Both before the store, or the path would be looked up again after it.
+        let (number, device) = (path.number, path.device);
+        bio.data_mut().path = number;
+        bio.remap(device)
     }
 
     #[inline]

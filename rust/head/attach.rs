@@ -32,7 +32,7 @@ use super::{
     SCAN, //
 };
 use crate::abstractions::{
-    bio::clone::Flags,
+    bio::flags::Flags,
     block_device::{
         Bdev,
         BlockDevice,

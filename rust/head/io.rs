@@ -24,9 +24,9 @@ use crate::{
         bio::{
             clone::{
                 Clone as BioClone,
-                CloneOps,
-                Flags, //
+                CloneOps, //
             },
+            flags::Flags,
             list::BioList,
             status::BlkStatus,
             Bio, //

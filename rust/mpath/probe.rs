@@ -64,6 +64,7 @@ pub(crate) struct Probing {
 }
 
 impl Probing {
+    /// Of a path that has never failed: no read under way, and the first pause will be the shortest.
     pub(crate) const fn new() -> Self {
         Self {
             factor: 1,

@@ -7,9 +7,9 @@ use crate::abstractions::{
     bio::{
         clone::{
             Clone,
-            CloneOps,
-            Flags, //
+            CloneOps, //
         },
+        flags::Flags,
         status::BlkStatus,
         Bio, //
     },

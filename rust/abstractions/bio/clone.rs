@@ -40,14 +40,31 @@
 //! }
 //! ```
 
+mod end;
+mod frame;
+mod set;
+#[cfg(CONFIG_KUNIT = "y")]
+mod suite;
+
+pub(super) use frame::Frame;
+pub(crate) use set::BioSet;
+
+use end::{
+    end_clone,
+    end_original, //
+};
+use frame::{
+    frame_of,
+    Form, //
+};
+
 use super::{
-    cache::BioCache,
+    flags::Flags,
     list::Listed,
     poll,
     record,
     status::BlkStatus,
     trace,
-    Accounted,
     Bio, //
 };
 use crate::{
@@ -60,23 +77,12 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    mem::{
-        align_of,
-        offset_of,
-        ManuallyDrop,
-        MaybeUninit, //
-    },
+    mem::ManuallyDrop,
     ops::{
         Deref,
         DerefMut, //
     },
     ptr::NonNull, //
-};
-use kernel::{
-    error::to_result,
-    prelude::*,
-    sync::Arc,
-    types::Opaque, //
 };
 
 /// What a driver keeps with each clone, and what it does when the clone has come back.
@@ -91,214 +97,6 @@ pub(crate) trait CloneOps: Send + Sized + 'static {
 
     /// The clone has come back from `target` with an error. Any context, interrupts included.
     fn failed(clone: Clone<Self>, target: Self::Target, status: BlkStatus);
-}
-
-/// What the bio of a [`Frame`] is, and whose memory that frame lies in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// None yet. From the cache.
-    None,
-    /// Where what the original was is kept while that is in flight itself, which has been so before.
-    /// From the cache.
-    Record,
-    /// The same of one that is not counted: in flight, and its target has the set.
-    Sent,
-    /// A clone of the original. From the cache.
-    Clone,
-    /// The same, from the reserve.
-    Reserve,
-}
-
-/// A clone and what stands before it in memory (the front pad of the bio set).
-///
-/// # Invariants
-///
-/// While a [`Clone`] points here, or the clone is in flight, `orig` is a bio that belongs to us,
-/// `private` is initialised, and `bio` is a valid bio if `form` is [`Form::Clone`] or
-/// [`Form::Reserve`]. If it is [`Form::Record`] or [`Form::Sent`], the original is plain. `target` is
-/// initialised exactly while the clone, or in its place the original, is in flight, and is not borrowed
-/// mutably meanwhile. The clone is counted on `set`, unless `form` is [`Form::Sent`]: then `set` is that
-/// of `target`. The memory comes from the cache of `set`, or its reserve.
-#[repr(C)]
-pub(super) struct Frame<P: CloneOps> {
-    set: NonNull<BioSet<P>>,
-    orig: NonNull<bindings::bio>,
-    /// How the original counts in the statistics of our disk.
-    accounted: Accounted,
-    target: MaybeUninit<P::Target>,
-    form: Form,
-    /// Makes it a size that no other set's bios have: the slab would be shared with them, whose bios
-    /// begin elsewhere in its objects, and a late poller of one of theirs find half of one of ours.
-    _odd: MaybeUninit<u64>,
-    private: P,
-    bio: Opaque<bindings::bio>,
-}
-
-impl<P: CloneOps> Frame<P> {
-    /// Sets all fields of a frame but `target` and `bio`; returns the latter. The original counts as under
-    /// way from here on.
-    ///
-    /// # Safety
-    ///
-    /// The memory must be the caller's, and that of a frame of `set`.
-    #[inline(always)]
-    unsafe fn fill(
-        frame: NonNull<Self>,
-        set: &BioSet<P>,
-        orig: Bio,
-        form: Form,
-        private: P,
-    ) -> NonNull<bindings::bio> {
-        let accounted = orig.start_accounting();
-        let frame = frame.as_ptr();
-        // SAFETY: The caller promises that it is ours to write.
-        unsafe {
-            core::ptr::addr_of_mut!((*frame).set).write(NonNull::from(set));
-            core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw());
-            core::ptr::addr_of_mut!((*frame).accounted).write(accounted);
-            core::ptr::addr_of_mut!((*frame).form).write(form);
-            core::ptr::addr_of_mut!((*frame).private).write(private);
-        }
-        // SAFETY: It is a field of an object.
-        unsafe { NonNull::new_unchecked(Opaque::cast_into(&raw const (*frame).bio)) }
-    }
-}
-
-/// How much memory a bio of ours has before it.
-const fn front_pad<P: CloneOps>() -> u32 {
-    // The allocator aligns the front pad no better.
-    const { assert!(align_of::<Frame<P>>() <= align_of::<u64>()) };
-    offset_of!(Frame<P>, bio) as u32
-}
-
-/// A set of clones, with a reserve that lets one be made whatever memory there is.
-///
-/// Dropping it waits for all its clones to finish; may sleep.
-///
-/// # Invariants
-///
-/// `raw` was set up by `bioset_init` with a front pad that makes its bios the `bio` field of a
-/// `Frame<P>`. `clones` counts those that exist.
-#[pin_data(PinnedDrop)]
-pub(crate) struct BioSet<P: CloneOps> {
-    #[pin]
-    clones: PercpuRef,
-    /// The reserve, when the cache has no memory.
-    #[pin]
-    raw: Opaque<bindings::bio_set>,
-    // Dropped last: clones are in its memory until `clones` is 0.
-    cache: Arc<BioCache<P>>,
-}
-
-// SAFETY: A bio set is used from any thread, and owns nothing but memory.
-unsafe impl<P: CloneOps> Send for BioSet<P> {}
-// SAFETY: The C functions that take a bio set do their own locking.
-unsafe impl<P: CloneOps> Sync for BioSet<P> {}
-
-/// Clones that can always be made, per set: what `BIO_POOL_SIZE` is to the kernel's own sets.
-const RESERVE: u32 = 2;
-
-impl<P: CloneOps> BioSet<P> {
-    /// An initialiser of a set without clones. Fails with `ENOMEM`; may sleep.
-    pub(crate) fn new(cache: Arc<BioCache<P>>) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            // First: should the other fail, this one's destructor undoes it; `raw` has none.
-            clones <- PercpuRef::new(),
-            raw <- Opaque::try_ffi_init(|slot: *mut bindings::bio_set| {
-                // SAFETY: All zeroes is what `bioset_init` expects of a new set.
-                unsafe { slot.write_bytes(0, 1) };
-                // SAFETY: `slot` is valid and pinned. The set is exited in `drop`.
-                to_result(unsafe {
-                    bindings::bioset_init(slot, RESERVE, front_pad::<P>(), 0)
-                })
-            }),
-            cache,
-        })
-    }
-
-    /// Makes a clone that owns `orig`, bound for no device yet.
-    ///
-    /// Never fails for want of memory, but may sleep, unless the bio is `REQ_NOWAIT`: then it is
-    /// given back with [`BlkStatus::AGAIN`]. With integrity or encryption, cloning these can fail
-    /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
-    #[inline(never)]
-    pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, BlkStatus)> {
-        if !self.clones.try_get() {
-            return Err((orig, BlkStatus::IOERR));
-        }
-        let (frame, form) = match self.cache.take() {
-            Some(frame) => (frame, Form::None),
-            None => match self.clone_from_reserve(&orig) {
-                Ok(frame) => (frame, Form::Reserve),
-                Err(status) => {
-                    // SAFETY: The reference was taken above and is given up.
-                    unsafe { PercpuRef::put(NonNull::from(&self.clones)) };
-                    return Err((orig, status));
-                }
-            },
-        };
-        // SAFETY: The frame is ours, and its memory is the set's.
-        let bio = unsafe { Frame::fill(frame, self, orig, form, private) };
-        // INVARIANT: All fields of the frame are set, and the clone was counted.
-        Ok(Clone(bio, PhantomData))
-    }
-
-    /// A clone of a bio for which the cache has no memory. May sleep, unless it is `REQ_NOWAIT`.
-    #[cold]
-    fn clone_from_reserve(&self, orig: &Bio) -> Result<NonNull<Frame<P>>, BlkStatus> {
-        if orig.is_nowait() {
-            return Err(BlkStatus::AGAIN);
-        }
-        // SAFETY: The original is valid and ours; the set is initialised by the type invariant.
-        let bio = unsafe {
-            bindings::bio_alloc_clone(
-                core::ptr::null_mut(),
-                orig.as_ptr(),
-                bindings::RMPATH_GFP_NOIO,
-                self.raw.get(),
-            )
-        };
-        let bio = NonNull::new(bio).ok_or(BlkStatus::RESOURCE)?;
-        // SAFETY: By the type invariant the bio lies in a `Frame<P>`.
-        Ok(unsafe { frame_of::<P>(bio) })
-    }
-
-    /// Refuses new clones and waits until there is none. May sleep.
-    pub(crate) fn shut(&self) {
-        self.clones.shut();
-    }
-}
-
-#[pinned_drop]
-impl<P: CloneOps> PinnedDrop for BioSet<P> {
-    fn drop(self: Pin<&mut Self>) {
-        self.shut();
-        // SAFETY: By the type invariant the set was initialised. No clone is left: each is
-        // counted until after its memory was given back.
-        unsafe { bindings::bioset_exit(self.raw.get()) };
-    }
-}
-
-/// The frame around a clone.
-///
-/// # Safety
-///
-/// `bio` must be the field of a [`Frame<P>`].
-#[inline]
-unsafe fn frame_of<P: CloneOps>(bio: NonNull<bindings::bio>) -> NonNull<Frame<P>> {
-    // SAFETY: The caller promises that the bio is the field of a frame.
-    let frame = unsafe { bio.as_ptr().byte_sub(offset_of!(Frame<P>, bio)) };
-    // SAFETY: It lies in an allocation, so it is not null.
-    unsafe { NonNull::new_unchecked(frame.cast()) }
-}
-
-/// How a clone is to be submitted: what is added to the flags of the bio.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Flags(bindings::blk_opf_t);
-
-impl Flags {
-    /// There is another way: the device shall not retry for long (`REQ_FAILFAST_TRANSPORT`).
-    pub(crate) const FAILFAST: Self = Self(bindings::RMPATH_REQ_FAILFAST_TRANSPORT);
 }
 
 /// A clone that is not in flight; it owns its original. Dropping it ends the original with
@@ -377,8 +175,8 @@ impl<P: CloneOps> Clone<P> {
     pub(crate) fn send(orig: Bio, private: impl FnOnce() -> P, target: P::Target, flags: Flags) {
         let set: &BioSet<P> = target.as_ref();
         // SAFETY: The bio is valid and ours.
-        let plain = unsafe { record::is_plain(NonNull::new_unchecked(orig.as_ptr())) };
-        let frame = match plain {
+        let usual = unsafe { record::is_usual(NonNull::new_unchecked(orig.as_ptr())) };
+        let frame = match usual {
             true => set.cache.take(),
             false => None,
         };
@@ -428,11 +226,13 @@ impl<P: CloneOps> Clone<P> {
         // SAFETY: By the type invariant the frame is valid and ours alone.
         // INVARIANT: The original is plain.
         unsafe { (*frame).form = Form::Record };
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        let flags = flags.fit_for(unsafe { (*orig.as_ptr()).bi_opf });
         // SAFETY: As above.
         unsafe { Self::divert(bio, target, flags) };
     }
 
-    /// Sends the original itself.
+    /// Sends the original itself; `flags` fit it.
     ///
     /// # Safety
     ///
@@ -451,7 +251,7 @@ impl<P: CloneOps> Clone<P> {
         // the bio has come back.
         let bdev: &Bdev = (*target).as_ref();
         // SAFETY: The original is plain and ours, and so is the bio of the frame, which is none.
-        unsafe { record::divert(orig, bio, bdev.as_ptr(), end_original::<P>, flags.0) };
+        unsafe { record::divert(orig, bio, bdev.as_ptr(), end_original::<P>, flags.bits()) };
         // SAFETY: Both are valid and ours; the record has the disk that the original came to.
         unsafe { trace::bio_remap(orig.as_ptr(), bio.as_ptr()) };
         // SAFETY: The original is given up to the block layer until `end_original`.
@@ -483,8 +283,9 @@ impl<P: CloneOps> Clone<P> {
             // A whole disk of at least our size, so that the checks the original has passed hold.
             (*bio).bi_flags |= 1 << bindings::BIO_REMAPPED;
             (*bio).bi_end_io = Some(end_clone::<P>);
+            let flags = flags.fit_for((*bio).bi_opf).bits();
             // What the driver above means by REQ_DRV is not what the one below would.
-            (*bio).bi_opf = (*bio).bi_opf & !bindings::RMPATH_REQ_DRV | flags.0;
+            (*bio).bi_opf = (*bio).bi_opf & !bindings::RMPATH_REQ_DRV | flags;
         }
         // SAFETY: Both are valid and ours, and the clone has its device.
         unsafe { bindings::rmpath_bio_clone_blkg_association(bio, orig) };
@@ -680,117 +481,3 @@ unsafe fn prepare(orig: NonNull<bindings::bio>, clone: NonNull<bindings::bio>) -
     }
     true
 }
-
-/// The `bi_end_io` of a clone. It is called again by who polls the clone at the time, if anybody does.
-///
-/// # Safety
-///
-/// `bio` must have been submitted by [`Clone::submit_clone`].
-unsafe extern "C" fn end_clone<P: CloneOps>(bio: *mut bindings::bio) {
-    // SAFETY: The block layer ends what was submitted, which is not null.
-    let bio = unsafe { NonNull::new_unchecked(bio) };
-    // SAFETY: `submit_clone` gave up the clone, so that its frame is valid.
-    let orig = unsafe { (*frame_of::<P>(bio).as_ptr()).orig };
-    // SAFETY: By the invariant of the frame the original is valid.
-    let polled = unsafe { (*orig.as_ptr()).bi_opf } & bindings::RMPATH_REQ_POLLED != 0;
-    // SAFETY: The clone has come back.
-    if polled && !unsafe { poll::came_back(orig) } {
-        return;
-    }
-    // SAFETY: The bio has come back, and is ours again.
-    let status = BlkStatus::from_raw(unsafe { (*bio.as_ptr()).bi_status });
-    // SAFETY: `submit_clone` gave up the clone, which is counted.
-    unsafe { came_back::<P>(bio, status) };
-}
-
-/// The `bi_end_io` of an original that was sent itself.
-///
-/// # Safety
-///
-/// `orig` must have been submitted by [`Clone::divert`].
-unsafe extern "C" fn end_original<P: CloneOps>(orig: *mut bindings::bio) {
-    // SAFETY: The block layer ends what was submitted, which is not null.
-    let orig = unsafe { NonNull::new_unchecked(orig) };
-    // SAFETY: It was diverted, and has come back.
-    let bio = unsafe { record::of(orig) };
-    // SAFETY: The bio of a record is that of a frame, which was given up to us.
-    let frame = unsafe { frame_of::<P>(bio).as_ptr() };
-    // SAFETY: The original has come back, and is ours again; the frame is valid.
-    let (status, form) = unsafe { ((*orig.as_ptr()).bi_status, (*frame).form) };
-    if status != BlkStatus::OK.as_raw() || form != Form::Sent {
-        // SAFETY: As above.
-        return unsafe { end_unusually::<P>(orig, bio) };
-    }
-    // SAFETY: By the invariant of the frame `target` is initialised; it is not used again.
-    // INVARIANT: Nothing is in flight any more.
-    let target = unsafe { (*frame).target.assume_init_read() };
-    // SAFETY: By the invariant of the frame `private` is initialised.
-    unsafe { (*frame).private.succeeded(&target) };
-    // SAFETY: The original has come back.
-    unsafe { record::restore_ended(orig, bio) };
-    // SAFETY: It was diverted.
-    let sectors = unsafe { record::sectors(bio) };
-    // SAFETY: Nobody else has the frame; the target has the set. `orig` is its original.
-    unsafe { Clone::<P>::end(bio, form, orig, sectors, BlkStatus::OK) };
-    // Last, so that whoever waits for it waits for the end of the original too.
-    drop(target);
-}
-
-/// The same for what has failed, or was sent before.
-///
-/// # Safety
-///
-/// As for [`end_original`]; `bio` must be the record of the original.
-#[cold]
-#[inline(never)]
-unsafe fn end_unusually<P: CloneOps>(orig: NonNull<bindings::bio>, bio: NonNull<bindings::bio>) {
-    // SAFETY: The bio is that of a frame, as the caller promises.
-    let frame = unsafe { frame_of::<P>(bio).as_ptr() };
-    // SAFETY: The original has come back.
-    let status = BlkStatus::from_raw(unsafe { (*orig.as_ptr()).bi_status });
-    // SAFETY: As above.
-    unsafe { record::restore(orig, bio) };
-    // SAFETY: The frame is valid.
-    if unsafe { (*frame).form } == Form::Sent {
-        // From here on the clone may live longer than its target.
-        // SAFETY: The set is there, as the target is.
-        if !unsafe { (*frame).set.as_ref() }.clones.try_get() {
-            // SAFETY: By the invariant of the frame `target` is initialised; it is not used again.
-            let target = unsafe { (*frame).target.assume_init_read() };
-            // SAFETY: It was diverted.
-            let sectors = unsafe { record::sectors(bio) };
-            // SAFETY: Nobody else has the frame; the target has the set.
-            unsafe { Clone::<P>::end(bio, Form::Sent, orig, sectors, status) };
-            return drop(target);
-        }
-        // SAFETY: As above.
-        // INVARIANT: The clone was counted.
-        unsafe { (*frame).form = Form::Record };
-    }
-    // SAFETY: It was given up when the original was diverted, and is counted.
-    unsafe { came_back::<P>(bio, status) };
-}
-
-/// What was in flight, and is counted on its set, has come back.
-///
-/// # Safety
-///
-/// `bio` must be that of a frame whose [`Clone`] was given up when it, or its original, was sent, and
-/// which is counted.
-unsafe fn came_back<P: CloneOps>(bio: NonNull<bindings::bio>, status: BlkStatus) {
-    // INVARIANT: The caller promises that nobody else points to the frame.
-    let clone = Clone::<P>(bio, PhantomData);
-    // SAFETY: By the invariant of the frame `target` is initialised; it is not used again.
-    // INVARIANT: Nothing is in flight any more.
-    let target = unsafe { (*clone.frame().as_ptr()).target.assume_init_read() };
-    if status == BlkStatus::OK {
-        clone.succeeded(&target);
-        drop(target);
-        clone.finish(status);
-    } else {
-        P::failed(clone, target, status);
-    }
-}
-
-#[cfg(CONFIG_KUNIT = "y")]
-mod suite;

@@ -45,6 +45,18 @@ pub(super) unsafe fn is_plain(bio: NonNull<bindings::bio>) -> bool {
     opf & UNUSUAL == 0 && flags & (1 << bindings::BIO_CHAIN) == 0
 }
 
+/// Whether a bio may be sent itself, and all of [`Flags`](super::flags::Flags) fits it: it is not read
+/// ahead.
+///
+/// # Safety
+///
+/// `bio` must be valid and the caller's.
+#[inline]
+pub(super) unsafe fn is_usual(bio: NonNull<bindings::bio>) -> bool {
+    // SAFETY: The caller promises that the bio is valid.
+    unsafe { (*bio.as_ptr()).bi_opf & bindings::RMPATH_REQ_RAHEAD == 0 && is_plain(bio) }
+}
+
 /// Makes `orig` ready to be submitted to `bdev`, a whole disk that has all sectors of the one it came
 /// to, with `opf` added to its flags. It will come back to `end_io`. What it was is kept in `record`,
 /// of which nothing else may be used before that is restored.
@@ -315,6 +327,19 @@ mod tests {
         plain[3] = unsafe { is_plain(NonNull::from(&mut *child)) };
         drop((child, parent));
         assert_eq!(plain, [true, false, true, false]);
+        Ok(())
+    }
+
+    #[test]
+    fn read_ahead_is_plain_but_not_usual() -> Result {
+        let mut bio = bio()?;
+        // SAFETY: A valid bio of ours, here and below.
+        assert!(unsafe { is_usual(NonNull::from(&mut *bio)) });
+        bio.bi_opf |= bindings::RMPATH_REQ_RAHEAD;
+        // SAFETY: As above.
+        assert!(unsafe { is_plain(NonNull::from(&mut *bio)) });
+        // SAFETY: As above.
+        assert!(unsafe { !is_usual(NonNull::from(&mut *bio)) });
         Ok(())
     }
 

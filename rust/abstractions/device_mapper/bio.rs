@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     abstractions::bio::{
+        flags::Flags,
         list::Listed,
         status::BlkStatus, //
     },
@@ -29,6 +30,7 @@ use core::{
     },
     ptr::{
         addr_of_mut,
+        null_mut,
         NonNull, //
     },
 };
@@ -39,10 +41,9 @@ use kernel::{
 
 /// What lies before each clone.
 pub(super) struct PerBio<D> {
+    /// The target, or null if we have ended the clone ourselves.
     ti: *mut bindings::dm_target,
     record: Record,
-    /// Whether we have ended the clone ourselves: then its end is not the target's business.
-    pub(super) ended: bool,
     data: D,
 }
 
@@ -53,6 +54,12 @@ impl<D> PerBio<D> {
         assert!(align_of::<Self>() <= align_of::<u64>());
         size_of::<Self>()
     };
+
+    /// Whether we have ended the clone ourselves: then its end is not the target's business.
+    #[inline]
+    pub(super) fn ended(&self) -> bool {
+        self.ti.is_null()
+    }
 
     /// The data before `clone`.
     ///
@@ -72,8 +79,8 @@ impl<D> PerBio<D> {
 /// # Invariants
 ///
 /// `bio` is a clone of dm core's for a target of type `T` that has not ended and is nobody else's;
-/// `per_bio` is its data, initialised. So dm core waits for it: the target, its table and its
-/// devices stay.
+/// `per_bio` is its data, initialised, with its target. So dm core waits for it: the target, its table
+/// and its devices stay.
 struct Owned<T: Target> {
     bio: NonNull<bindings::bio>,
     per_bio: NonNull<PerBio<T::BioData>>,
@@ -108,8 +115,6 @@ impl<T: Target> Owned<T> {
     }
 
     /// Directs the clone to a device of the target it was made for.
-    ///
-    /// Transport errors come back without the device trying again: that is for the target to do.
     #[inline]
     fn set_device(&mut self, device: DeviceId) -> Result {
         let bdev = self
@@ -118,9 +123,9 @@ impl<T: Target> Owned<T> {
             .device(device)
             .ok_or(ENODEV)?
             .bdev_ptr();
-        let opf = self.per_bio().record.opf | bindings::RMPATH_REQ_FAILFAST_TRANSPORT;
         let bio = self.bio.as_ptr();
-        // Follows `bio_set_dev()`. It comes from the map or was restored, so the device is another one.
+        // Follows `bio_set_dev()`, as if it came from another device: the flags are then those with
+        // which it came.
         // The cgroup is left to dm core, which takes that of the bio it has cloned before it submits
         // the clone.
         const DROPPED: u16 = 1 << bindings::BIO_REMAPPED | 1 << bindings::BIO_BPS_THROTTLED;
@@ -129,7 +134,6 @@ impl<T: Target> Owned<T> {
         unsafe {
             (*bio).bi_flags &= !DROPPED;
             (*bio).bi_bdev = bdev;
-            (*bio).bi_opf = opf;
         }
         Ok(())
     }
@@ -137,7 +141,7 @@ impl<T: Target> Owned<T> {
     /// Ends it. dm core's `clone_endio()` comes back to our `end_io`, which sees that it was us.
     fn end(mut self, status: u8) {
         // SAFETY: By the type invariant it is initialised, and nobody else's.
-        unsafe { self.per_bio.as_mut().ended = true };
+        unsafe { self.per_bio.as_mut().ti = null_mut() };
         let bio = self.bio.as_ptr();
         // SAFETY: By the type invariant it is ours to write.
         unsafe { (*bio).bi_status = status };
@@ -170,7 +174,7 @@ impl<'a, T: Target> SucceededBio<'a, T> {
     pub(crate) fn data(&self) -> Option<(&T::BioData, u32)> {
         // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
         let per_bio = unsafe { &*PerBio::<T::BioData>::of(self.0) };
-        (!per_bio.ended).then(|| (&per_bio.data, per_bio.record.bytes()))
+        (!per_bio.ended()).then(|| (&per_bio.data, per_bio.record.bytes()))
     }
 }
 
@@ -204,8 +208,12 @@ impl<'a, T: Target> MapBio<'a, T> {
         // from another clone. The clone is given to us.
         unsafe {
             addr_of_mut!((*per_bio).ti).write(ti);
-            Record::write(addr_of_mut!((*per_bio).record), bio.as_ptr());
-            addr_of_mut!((*per_bio).ended).write(false);
+            // Transport errors come back without the device trying again: that is for the target to do.
+            Record::write(
+                addr_of_mut!((*per_bio).record),
+                bio.as_ptr(),
+                Flags::FAILFAST,
+            );
             addr_of_mut!((*per_bio).data).write(T::BioData::default());
         }
         // SAFETY: It has just been written to.
@@ -355,7 +363,7 @@ impl<'a, T: Target> FailedBio<'a, T> {
         let record = unsafe { &mut self.0.per_bio.as_mut().record };
         // SAFETY: It is the clone of which the record was made, and ours to write.
         unsafe { record.restore(bio) };
-        // INVARIANT: It is in the state in which it came.
+        // INVARIANT: It is in the state in which it came, but for its device.
         let kept = KeptBio(self.0);
         let ended = Ended {
             answer: bindings::DM_ENDIO_INCOMPLETE,
@@ -371,7 +379,7 @@ impl<'a, T: Target> FailedBio<'a, T> {
 ///
 /// # Invariants
 ///
-/// The clone is in the state in which it came to `map`.
+/// The clone is in the state in which it came to `map`, but for its device.
 pub(crate) struct KeptBio<T: Target>(Owned<T>);
 
 // SAFETY: A clone may be submitted and ended by any thread, and so may its data.

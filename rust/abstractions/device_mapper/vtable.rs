@@ -278,7 +278,7 @@ impl<T: Target> VTable<T> {
         // SAFETY: dm core calls this for clones that went through our `map`.
         let per_bio = unsafe { NonNull::new_unchecked(PerBio::<T::BioData>::of(bio)) };
         // SAFETY: `map` has initialised it, and the clone is given to us.
-        if !T::HAS_FAILED || unsafe { per_bio.as_ref() }.ended {
+        if !T::HAS_FAILED || unsafe { per_bio.as_ref() }.ended() {
             // SAFETY: As above, and nobody looks at it again.
             unsafe { core::ptr::drop_in_place(per_bio.as_ptr()) };
             return bindings::DM_ENDIO_DONE as c_int;

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::abstractions::{
+    bio::cache::BioCache,
     block_device::{
         BlockDevice,
         Holder,
@@ -30,6 +31,7 @@ use crate::abstractions::{
     },
 };
 use kernel::{
+    prelude::*,
     sync::{
         atomic::{
             Atomic,
