@@ -8,7 +8,7 @@
 #
 #   FLAVOUR=   dev or debug (debug)
 #
-# Without a checkout, a small stand-in runs the group: make vm FLAVOUR=debug CMD=tests/blktests.sh.
+# Without a checkout, a small stand-in runs the group: make check KUNIT=no TESTS=55-blktests.sh.
 
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 help_if_asked "$@"
@@ -27,4 +27,5 @@ flavour=${FLAVOUR:-debug}
 if [ ! -x "$dir/src/openclose" ] && [ -w "$dir/src" ]; then
 	make -C "$dir" >"$TOP/build/blktests-make.log" 2>&1 || say "blktests' own programs do not build; see build/blktests-make.log"
 fi
-exec "$TOP/scripts/vm.sh" --flavour "$flavour" --memory 4G --env "BLKTESTS=$dir" --env "BLKTESTS_RUN=$*" -- tests/blktests.sh
+exec "$TOP/scripts/vm.sh" --flavour "$flavour" --memory 4G --env "BLKTESTS=$dir" --env "BLKTESTS_RUN=$*" \
+	--env "RMPATH_FIO_SECS=${RMPATH_FIO_SECS:-10}" -- tests/55-blktests.sh

@@ -4,10 +4,11 @@
 # BLKTESTS=, a checkout (see scripts/blktests.sh): then also blktests' own tests that BLKTESTS_RUN names, on a head and on
 # a map that have two paths each.
 #
-# Time limit: 3600 s
+# RMPATH_FIO_SECS  how long each fio runs (default 4)
+# Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
-export TIMEOUT=${RMPATH_FIO_SECS:-10} RMPATH_KO
+export TIMEOUT=${RMPATH_FIO_SECS:-4} RMPATH_KO
 
 # result LINE: of check, as a check of ours. What follows it is kept for the next one's diagnostic.
 result() {
