@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# check.sh: everything that must pass: the KUnit suites and the system tests, on the debug kernel in the VM, and before
+# check.sh: everything that must pass: the KUnit suites and the system tests, on the debug kernel in the VM, and beside
 # them the models of the removal protocol, misuse that must not compile, and, on the dev kernel, what an I/O and many
 # heads cost.
 #
@@ -13,6 +13,7 @@
 #   VMS=              how many VMs share the work (2 if there are two cores and memory for both: one VM keeps little
 #                     more than one core busy)
 #   CPUS= MEMORY=     of each VM (2, 3G)
+#   SECS=             begin nothing more after so many seconds, and skip what is left, with that as the reason (no limit)
 #   KDIR=             a configured, built kernel in place of the project's debug kernel
 #
 # Set-up and the kernel come first if they are missing. The console of the VM is in build/check/console-*.log.
@@ -88,38 +89,52 @@ run_local() {
 	echo "end $2 $passed $failed $skipped" >>"$out/progress-local"
 }
 
-for i in "${!local[@]}"; do
-	run_local $((total + vms + i + 1)) "${local[i]}"
-done
-
-# print_blocks VM: an item's lines in one piece, since several VMs speak at once.
+# print_blocks WHO: an item's lines in one piece, since several VMs speak at once.
 print_blocks() {
 	local line block=
-	(( vms > 1 )) || { cat; return; }
+	(( vms > 1 )) || { tee -a "$out/ktap"; return; }
 	{
 		while IFS= read -r line; do
 			case "$line" in
 			' '*)
-				[[ $line != '    # Subtest: '* ]] || printf '# VM %s: %s\n' "$1" "${line##* }"
+				[[ $line != '    # Subtest: '* ]] || printf '# %s: %s\n' "$1" "${line##* }"
 				block+=$line$'\n'
 				continue
 				;;
 			esac
 			flock 7
-			printf '%s%s\n' "$block" "$line"
+			printf '%s%s\n' "$block" "$line" | tee -a "$out/ktap"
 			flock -u 7
 			block=
 		done
-		printf '%s' "$block"
+		printf '%s' "$block" | tee -a "$out/ktap"
 	} 7>"$out/print.lock"
 }
 
-# claim ITEM: an item is for one VM only; the VMs take theirs in the same way.
+run_all_local() {
+	local item
+	for item in "${local[@]}"; do
+		! claim "$item" || run_local "$(number_of "$item")" "$item" | print_blocks host
+	done
+}
+
+# claim ITEM: an item is for one VM only, or for the host; the VMs take theirs in the same way.
 claim() { mkdir "$out/claim/$1" 2>/dev/null; }
+
+# time_up: takes all items that nobody has begun, and skips them.
+time_up() {
+	local item
+	trap '' TERM # what is claimed here is said here
+	for item in "${items[@]}" "${local[@]}"; do
+		claim "$item" || continue
+		echo "ok $(number_of "$item") $item # SKIP not begun after $SECS s (SECS=)" | print_blocks time
+		echo "end $item 0 0 1" >>"$out/progress-time"
+	done
+}
 
 # failed VM NUMBER ITEM WHY: an item that could not speak for itself.
 failed() {
-	printf '    not ok - %s\nnot ok %d %s\n' "$4" "$2" "$3" | print_blocks "$1"
+	printf '    not ok - %s\nnot ok %d %s\n' "$4" "$2" "$3" | print_blocks "VM $1"
 	echo "end $3 0 1 0" >>"$out/progress-$1"
 }
 
@@ -127,6 +142,9 @@ number_of() {
 	local i
 	for i in "${!items[@]}"; do
 		[ "${items[i]}" != "$1" ] || echo $((i + 1))
+	done
+	for i in "${!local[@]}"; do
+		[ "${local[i]}" != "$1" ] || echo $((total + vms + i + 1))
 	done
 }
 
@@ -147,7 +165,7 @@ work() {
 		console=$out/console-$vm-$boot.log
 		"$TOP/scripts/vm.sh" --flavour debug --cpus "${CPUS:-2}" --memory "${MEMORY:-3G}" --idle "$IDLE" \
 			--results "$out" --console "$console" --append log_buf_len=8M -- \
-			scripts/guest-check.py --vm "$vm" --kmemleak $((total + vm)) "${items[@]}" | print_blocks "$vm"
+			scripts/guest-check.py --vm "$vm" --kmemleak $((total + vm)) "${items[@]}" | print_blocks "VM $vm"
 		rc=${PIPESTATUS[0]}
 		(( rc )) || return 0
 		running=$(awk '{r = $1 == "begin" ? $2 : ""} END {print r}' "$out/progress-$vm")
@@ -164,30 +182,44 @@ work() {
 		fi
 		anything_left || break
 	done
-	echo "ok $((total + vm)) kmemleak # SKIP the VM was not fit for it any more" | print_blocks "$vm"
+	echo "ok $((total + vm)) kmemleak # SKIP the VM was not fit for it any more" | print_blocks "VM $vm"
 	echo "end kmemleak 0 0 1" >>"$out/progress-$vm"
 }
 
 # In process groups of their own, so that what ends this script ends them.
 set -m
 set +e
-pids=()
+pids=() timer=''
 # shellcheck disable=SC2317 # the trap calls it
 stop() {
 	local p
-	for p in "${pids[@]}"; do
+	for p in "${pids[@]}" $timer; do
 		kill -TERM -- "-$p"
 	done
 	exit 130
 }
 trap stop INT TERM
+if [ -n "${SECS:-}" ]; then
+	{ sleep $((SECS > SECONDS ? SECS - SECONDS : 0)); time_up; } </dev/null &
+	timer=$!
+fi
+(( vms > 0 )) || run_all_local
 for (( vm = 1; vm <= vms; vm++ )); do
-	work "$vm" </dev/null &
+	# These keep one core busy, as a VM does: the last VM waits for them.
+	{ (( vm < vms )) || run_all_local; work "$vm"; } </dev/null &
 	pids+=($!)
 done
-wait "${pids[@]}"
+# Without any, wait would wait for the timer.
+(( vms == 0 )) || wait "${pids[@]}"
 trap - INT TERM
+[ -z "$timer" ] || { kill -TERM -- "-$timer"; wait "$timer"; } 2>/dev/null
 set +m
+
+# What failed is far up by now.
+awk '/^    # Subtest: / {test = $NF}
+	/^    not ok/ {print "# failed: " test ":" substr($0, 4); more = 25; next}
+	/^    #/ && more-- > 0 {print substr($0, 5, 400); next}
+	{more = 0}' "$out/ktap"
 
 cat "$out"/progress-* >"$out/progress"
 # What was never begun would be missing in silence.

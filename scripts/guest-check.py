@@ -19,6 +19,9 @@ import sys
 import time
 
 TOP = os.environ.get("TOP", os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(os.path.join(TOP, "tests"))
+import sysio  # noqa: E402
+
 DEFAULT_LIMIT = 600  # seconds for a test that does not say "Time limit: N s"; the machine may be slow and busy
 REBOOT = 75  # the exit status that asks the host to go on in a new VM
 
@@ -272,7 +275,7 @@ def run_test(log, counts, name):
     """Runs one file of tests/, its output indented as a subtest."""
     path = os.path.join(TOP, "tests", name)
     limit = limit_of(path)
-    start = beat = time.monotonic()
+    start = spoke = beat = time.monotonic()
     tap = Tap(counts)
     messages = []
     with subprocess.Popen(
@@ -289,11 +292,14 @@ def run_test(log, counts, name):
                 chunk = None
             if chunk:
                 *lines, rest = (rest + chunk).split(b"\n")
+                # Where the time goes.
+                if (waited := int(time.monotonic() - spoke)) >= 15:
+                    out(f"    # {waited} s for this:")
                 for line in lines:
                     line = line.decode("utf-8", "replace")
                     out("    " + line)
                     tap.line(line)
-                beat = time.monotonic()
+                spoke = beat = time.monotonic()
             messages += log.drain()
             now = time.monotonic()
             # A background process may hold the pipe; the test is over when its own process is.
@@ -323,7 +329,7 @@ def run_test(log, counts, name):
         try:
             status = test.wait(60)
         except subprocess.TimeoutExpired:
-            counts.extra(f"{name} ends within {limit} s", ["it is stuck in the kernel"] + stuck())
+            counts.extra(f"{name} ends within {limit} s", ["it is stuck in the kernel"] + sysio.stuck())
             messages += log.drain()
             return messages
     messages += log.drain()
@@ -338,22 +344,6 @@ def run_test(log, counts, name):
     elif status and not counts.failed:
         counts.extra(f"{name} succeeds", [f"every check passed, but its exit status is {status}"])
     return messages
-
-
-def stuck():
-    """The kernel stacks of all processes in uninterruptible sleep."""
-    lines = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
-                stat = f.read()
-            if stat.rpartition(")")[2].split()[0] != "D":
-                continue
-            with open(f"/proc/{pid}/stack", encoding="utf-8") as f:
-                lines += [stat.partition(")")[0] + ")"] + f.read().splitlines()
-        except OSError:
-            continue
-    return lines
 
 
 # --- kmemleak --------------------------------------------------------------------------------------------------------
@@ -418,7 +408,7 @@ def run_item(number, item, log, began, stop=False):
         messages = run_test(log, counts, item)
     fit = True
     if why := unload():
-        counts.extra("the module can be unloaded", [why] + stuck())
+        counts.extra("the module can be unloaded", [why] + sysio.stuck())
         fit = False
     messages += log.drain()
     if bad := splats(messages):

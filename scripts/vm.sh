@@ -116,6 +116,9 @@ elif ! kvm_works; then
 	# A slow machine is not a hang, and need not measure how slow it is. The emulated CPU has five-level page tables,
 	# and KASAN then trips over an interrupt that comes while the boot CPU is being identified.
 	append=(no5lvl no_timer_check lpj=4000000 rcupdate.rcu_cpu_stall_timeout=150 workqueue.watchdog_thresh=150 "${append[@]}")
+	# The emulated CPUs count the host's cycles. Left to itself, the guest compares these with a timer that the busy host
+	# reads late, finds them wrong, and from then on spends a fourth of its time reading that timer.
+	! grep -qw nonstop_tsc /proc/cpuinfo || append=(tsc=reliable "${append[@]}")
 fi
 [ -z "$qemu" ] || args+=("--qemu-opts=$qemu")
 args+=(--cpus "$cpus")

@@ -86,16 +86,17 @@ nvme_disk() {
 
 nvme_ready() { [ -b "/dev/$(nvme_disk "$1" "${2:-1}")" ]; }
 
-# nvme_connect PORT [NSID]: connects, and waits for the namespace's disk.
+# nvme_connect PORT [NSID]: connects, and waits for the namespace's disk. Limits here and below are for two CPUs that are
+# emulated and busy with I/O: connecting and disconnecting wait for a dozen grace periods.
 nvme_connect() {
 	echo "transport=loop,nqn=$NQN,traddr=$1" >/dev/nvme-fabrics || return 1
-	wait_for 120 nvme_ready "$1" "${2:-1}"
+	wait_for 300 nvme_ready "$1" "${2:-1}"
 }
 
 nvme_disconnect() {
 	local c
 	c=$(nvme_ctrl "$1") || return 1
-	within 120 sh -c "echo 1 >/sys/class/nvme/$c/delete_controller" && wait_for 120 gone "/sys/class/nvme/$c"
+	within 300 sh -c "echo 1 >/sys/class/nvme/$c/delete_controller" && wait_for 300 gone "/sys/class/nvme/$c"
 }
 
 # nvme_pair [SIZE_MB]: the usual set-up, one namespace reached through both ports; its disks are $DISK1 and $DISK2.

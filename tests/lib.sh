@@ -98,8 +98,11 @@ wait_for() {
 eventually() {
 	local limit=$1 name=$2
 	shift 2
-	if wait_for "$limit" "$@"; then ok "$name"; else not_ok "$name" "not within $((limit * PATIENCE)) s: $*"; fi
+	if wait_for "$limit" "$@"; then ok "$name"; else not_ok "$name" "not within $((limit * PATIENCE)) s: $*" "$(stuck)"; fi
 }
+
+# stuck: the tasks that wait uninterruptibly, a line each with the functions they are in.
+stuck() { local all; all=$(ask sys stuck); printf 'stuck: %s\n' "${all//; /$'\n'}"; }
 
 # reads FILE VALUE
 reads() {
@@ -160,7 +163,7 @@ ask() { tell "$@"; receive "$1"; echo "$reply"; }
 server_stop() {
 	local in=${server_in[$1]} out=${server_out[$1]}
 	exec {in}>&- {out}<&-
-	wait_for 60 ended "${server_pid[$1]}" || kill -9 "${server_pid[$1]}"
+	wait_for 60 ended "${server_pid[$1]}" || { diag "server $1 does not end"; kill -9 "${server_pid[$1]}"; }
 	unset "server_in[$1]" "server_out[$1]" "server_pid[$1]"
 	rm -f "$TMP/$1.in" "$TMP/$1.out"
 }
@@ -231,9 +234,17 @@ rmpath_unload() {
 	! loaded
 }
 
+# count_comes N: the reference count comes to N. If it is another at first, says what it is and who has a head open;
+# prints what it is if it stays so.
+count_comes() {
+	refcnt_is "$1" && return 0
+	diag "refcnt $(refcnt), to be $1; open: $(ask sys openers); then $(refcnt)" >&2
+	wait_for 30 refcnt_is "$1" || { echo "refcnt $(refcnt)"; return 1; }
+}
+
 # count_is N NAME: the reference count comes to N. Opens that close in the background may lag, so this polls.
 count_is() {
-	if wait_for 30 refcnt_is "$1"; then ok "$2"; else not_ok "$2" "refcnt $(refcnt), want $1"; fi
+	if wait_for 30 refcnt_is "$1"; then ok "$2"; else not_ok "$2" "refcnt $(refcnt), want $1" "openers: $(ask sys openers)"; fi
 }
 
 # --- Heads and paths -----------------------------------------------------------------------------------------------------

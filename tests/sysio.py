@@ -10,6 +10,7 @@ the arguments, one each, or else line by line from standard input:
     random FILE SEED LEN     one write(2) of LEN bytes that SEED determines
     failnth N FILE TEXT...   as echo, while the task's Nth allocation from then on fails; says UNTOUCHED behind the
                              answer when it did not get that far
+    faildm N WHAT MAP ...    the same for a dm command
     open DEV [ro] [excl] [buffered] [nonblock]   open DEV (O_DIRECT unless buffered) and keep it
     read OFF LEN             read from the open device
     write OFF LEN SEED       write the bytes that SEED determines
@@ -29,6 +30,8 @@ the arguments, one each, or else line by line from standard input:
     dm WHAT MAP ...          create, load LEN TARGET PARAMS..., clear, suspend [noflush], resume, message WORD..., table,
                              status, remove
     paths HEAD               the disks that are its paths, in order
+    openers                  the processes that have a node of a head open, and that node
+    stuck                    the tasks in uninterruptible sleep, each with what it waits in
     snapshot                 all heads and paths and their settings, and the module's references
     mark                     forget what the kernel has logged so far
     log TEXT                 the lines with TEXT that it has logged since then: their number, and they, joined by |
@@ -39,6 +42,7 @@ import mmap
 import os
 import pathlib
 import random
+import re
 import sys
 import time
 
@@ -55,6 +59,20 @@ RWF_ATOMIC = 0x40
 def pattern(seed, length):
     """The bytes that a seed stands for."""
     return random.Random(int(seed)).randbytes(length)
+
+
+def stuck():
+    """The tasks in uninterruptible sleep, a line each with the functions they are in."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*/task/[0-9]*"):
+        try:
+            name, _, fields = (folder / "stat").read_text().rpartition(")")
+            if fields.split()[0] == "D":
+                frames = re.findall(r"^\S+ ([^+\s]+)", (folder / "stack").read_text(), re.M)
+                found.append(f"{name}): " + " < ".join(frames))
+        except OSError:
+            continue  # It has ended.
+    return found
 
 
 class Session(ioctls.Commands):
@@ -84,23 +102,33 @@ class Session(ioctls.Commands):
     def do_random(self, path, seed, length):
         return self._put(path, pattern(seed, int(length)))
 
-    def do_failnth(self, nth, path, *words):
-        data = " ".join(words).encode() + b"\n"
+    @staticmethod
+    def _failing(nth, action):
+        """What an action ends with whose Nth allocation fails."""
         control = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
-        fd = os.open(path, os.O_WRONLY)
         try:
             os.write(control, nth.encode())
             try:
-                os.write(fd, data)
+                action()
                 result = "OK"
             except OSError as err:
                 result = NAMES[err.errno]
             left = os.pread(control, 32, 0)
             os.write(control, b"0")
         finally:
-            os.close(fd)
             os.close(control)
         return result if int(left) == 0 else result + " UNTOUCHED"
+
+    def do_failnth(self, nth, path, *words):
+        data = " ".join(words).encode() + b"\n"
+        fd = os.open(path, os.O_WRONLY)
+        try:
+            return self._failing(nth, lambda: os.write(fd, data))
+        finally:
+            os.close(fd)
+
+    def do_faildm(self, nth, what, name, *words):
+        return self._failing(nth, lambda: self.do_dm(what, name, *words))
 
     def do_open(self, path, *options):
         flags = os.O_RDONLY if "ro" in options else os.O_RDWR
@@ -195,6 +223,21 @@ class Session(ioctls.Commands):
     def do_paths(self, head):
         return " ".join(name for name, _ in self._path_folders(head))
 
+    def do_openers(self):
+        found = []
+        for fd in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
+            try:
+                node = os.readlink(fd)
+            except OSError:
+                continue  # It has ended.
+            if node.startswith("/dev/rmpath"):
+                found.append(f"{self._text(fd.parents[1] / 'comm')} has {node}")
+        return "; ".join(found) or "nobody"
+
+    @staticmethod
+    def do_stuck():
+        return "; ".join(stuck()) or "nobody"
+
     def do_snapshot(self):
         parts = ["refcnt " + self._text(pathlib.Path("/sys/module/rmpath/refcnt"))]
         for head in sorted(pathlib.Path("/sys/block").glob("rmpath*")):
@@ -234,6 +277,8 @@ class Session(ioctls.Commands):
 
 
 def main():
+    # The shell's ends of other servers' pipes: held here, they would keep those from seeing that theirs are closed.
+    os.closerange(3, 256)
     session = Session()
     for line in sys.argv[1:] or sys.stdin:
         print(session.run(line.rstrip("\n")), flush=True)
