@@ -12,14 +12,11 @@ rmpath_load && nvme_pair 96 && nvme_head || bail "no head can be made"
 dev=$(devno "$HEAD")
 before=$(refcnt)
 
-# blocked: has the kernel's log say who waits for what.
-blocked() { echo w >/proc/sysrq-trigger; }
-
 # lose_and_return PORT: that path goes, and comes back into the head.
 lose_and_return() {
-	nvme_disconnect "$1" || { blocked; echo "port $1 does not disconnect"; return 1; }
+	nvme_disconnect "$1" || { echo "port $1 does not disconnect"; stuck; return 1; }
 	nvme_connect "$1" || { echo "port $1 does not connect"; return 1; }
-	wait_for 120 has_path "$HEAD" "$(nvme_disk "$1")" || { echo "port $1 does not rejoin"; return 1; }
+	wait_for 300 has_path "$HEAD" "$(nvme_disk "$1")" || { echo "port $1 does not rejoin"; return 1; }
 }
 
 # storm NAME FIO-ARG...

@@ -71,10 +71,10 @@ trouble=
 for ((i = 1; i <= 20; i++)); do
 	remove_path "$(nvme_disk 2)" || { trouble="round $i: remove_path"; break; }
 	wait_for 60 hstate_is "$HEAD" removal-pending || { trouble="round $i: not pending"; break; }
-	[ "$(refcnt)" = 2 ] || { trouble="round $i: refcnt $(refcnt) while pending"; break; }
+	trouble=$(count_comes 2) || { trouble="round $i, while pending: $trouble"; break; }
 	wait_for 60 sh -c "echo device=/dev/$(nvme_disk 2) >$CLASS/add_path" 2>/dev/null || { trouble="round $i: add_path"; break; }
 	hstate_is "$HEAD" live || { trouble="round $i: state $(hstate "$HEAD")"; break; }
-	[ "$(refcnt)" = 1 ] || { trouble="round $i: refcnt $(refcnt) after the return"; break; }
+	trouble=$(count_comes 1) || { trouble="round $i, after the return: $trouble"; break; }
 done
 is "$trouble" "" "twenty times pending and cancelled"
 is "$(devno "$HEAD")" "$dev" "it is still the same disk"

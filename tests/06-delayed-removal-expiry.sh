@@ -124,9 +124,9 @@ is "$(hstate "$HEAD")" removal-pending "the value at the time of the loss counts
 trouble=
 for ((i = 1; i <= 20; i++)); do
 	echo $((1000 + i)) >"$secs"
-	[ "$(refcnt)" = 2 ] || { trouble="round $i: refcnt $(refcnt) while pending"; break; }
+	trouble=$(count_comes 2) || { trouble="round $i, while pending: $trouble"; break; }
 	wait_for 60 sh -c "echo device=/dev/nba wwid=expiry >$CLASS/add_path" 2>/dev/null || { trouble="round $i: add_path"; break; }
-	[ "$(refcnt)" = 1 ] || { trouble="round $i: refcnt $(refcnt) after the return"; break; }
+	trouble=$(count_comes 1) || { trouble="round $i, after the return: $trouble"; break; }
 	echo 2000 >"$secs"
 	remove_path nba
 	wait_for 60 hstate_is "$HEAD" removal-pending || { trouble="round $i: not pending"; break; }

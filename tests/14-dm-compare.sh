@@ -114,7 +114,7 @@ injected() {
 which() {
 	local p now
 	for p in $a $b $c $d; do
-		now=$(awk '{print $1}' "/sys/block/$p/stat")
+		read -r now _ <"/sys/block/$p/stat"
 		[ "${seen[$p]:-$now}" = "$now" ] || echo "== read from $p"
 		seen[$p]=$now
 	done

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Each memory allocation of a request fails in turn: adding the first path of a head, adding another, removing one,
-# changing states. Whatever it answers, the request is carried out or leaves nothing behind: no head, no claim on the
-# device, no reference.
+# changing states; loading a table, and messages to a map. Whatever it answers, the request is carried out or leaves
+# nothing behind: no head, no claim on the device, no reference.
 #
-# RMPATH_STRIDE  look at every so many allocations (default: 3 for a new head, 1 for the rest)
+# RMPATH_STRIDE  look at every so many allocations (default: 3 for a new head, 4 for a table, 1 for the rest)
 # Time limit: 1200 s
 . "$(dirname "$0")/lib.sh"
 
@@ -16,13 +16,13 @@ done
 rmpath_load auto_attach=0 && nullb nba 16 && nullb nbb 16 || bail "no paths"
 
 free_disk() { [ "$(sysio "open /dev/$1 excl")" = OK ]; }
-# each NAME STRIDE FILE TEXT UNDO CHECK: until no allocation is left to fail; UNDO follows every success, CHECK every
-# failure, and both must leave what was there before.
+# each NAME STRIDE FILE TEXT UNDO CHECK (or, with verb=faildm, "COMMAND MAP" for FILE): until no allocation is left to
+# fail; UNDO follows every success, CHECK every failure, and both must leave what was there before.
 each() {
 	local name=$1 stride=${RMPATH_STRIDE:-$2} n got before failed=0 trouble=
 	before=$(snapshot)
 	for ((n = 1; n < 5000; n += stride)); do
-		got=$(ask sys "failnth $n $3 $4")
+		got=$(ask sys "${verb:-failnth} $n $3 $4")
 		case $got in
 		OK*) eval "$5" || { trouble="allocation $n: cannot be undone"; break; } ;;
 		ENOMEM | EAGAIN) failed=$((failed + 1)) ;;
@@ -55,5 +55,22 @@ each "the delay" 1 "$(hattr "$HEAD" delayed_removal_secs)" 60 "echo 0 >$(hattr "
 is "$(sysio "open /dev/$HEAD" "write 0 4096 1" "read 0 4096")" OK "the head works after all that"
 check "it goes" remove_head "$HEAD"
 count_is 0 "with its reference"
+
+modprobe dm-mod
+dmset create rmt-mem --notable || bail "no map"
+unheld() { set -- /sys/block/nb[ab]/holders/*; [ ! -e "$1" ]; }
+table="$(sectors nba) rmpath 1 queue_if_no_path 0 2 1 service-time 0 1 2 /dev/nba 1 1 round-robin 0 1 1 /dev/nbb 1"
+verb=faildm each "a table" 4 "load rmt-mem" "$table" "dmset clear rmt-mem && unheld" unheld
+check "its first disk is free" free_disk nba
+check "its second disk is free" free_disk nbb
+check "a table can be loaded" dmset load rmt-mem --table "0 $table"
+check "and be used" dmset resume rmt-mem
+for message in "fail_path /dev/nba" "reinstate_path /dev/nba" "disable_group 1" "enable_group 1" "switch_group 2" \
+	fail_if_no_path; do
+	verb=faildm each "the message $message" 1 "message rmt-mem" "$message" : :
+done
+is "$(sysio "open $(dm_node rmt-mem)" "write 0 4096 1" "read 0 4096")" OK "the map works after all that"
+check "it goes" dmset remove --retry rmt-mem
+count_is 0 "with its references"
 
 done_testing

@@ -5,6 +5,7 @@
 # And the target under dm-multipath's name.
 # Time limit: 900 s
 . "$(dirname "$0")/lib.sh"
+. "$TESTS/kthreads.sh"
 
 modprobe dm-mod
 sdebug_paths
@@ -54,6 +55,11 @@ fail_all
 tell m "write 0 4096 3"
 is "$(answer m 1)" NOTHING "a write waits"
 count_is 2 "the wait is one reference"
+# dm-multipath's work item queues itself again and again meanwhile, and takes all of a CPU.
+used=$(kthread_ms)
+nap 3
+used=$(($(kthread_ms) - used))
+check "which takes no CPU: $used ms in 3 s" test "$used" -lt 2000
 check "a path is reinstated" message reinstate_path "/dev/$b"
 is "$(answer m)" OK "the write completes"
 count_is 1 "the reference is back"
