@@ -21,8 +21,7 @@ die() { echo "bench: error: $*" >&2; exit 1; }
 # udev would open the devices while they are measured.
 udevadm control --stop-exec-queue 2>/dev/null || true
 
-# kthread_ms: the CPU time that all kernel threads have had, in milliseconds.
-kthread_ms() { cat /proc/[0-9]*/stat 2>/dev/null | sed 's/([^)]*)/-/' | awk '$4 == 2 {s += $14 + $15} END {print s * 10}'; }
+. "$(dirname "$0")/../tests/kthreads.sh"
 
 # fio_mean DEV: what each of IOS I/Os takes, in nanoseconds, which are instructions here, and the share of it in percent in
 # which neither fio nor a kernel thread can have run: waiting is not counted in instructions. With a system call for each
