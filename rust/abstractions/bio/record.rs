@@ -21,7 +21,10 @@ use super::{
     Bio, //
 };
 use crate::bindings;
-use core::ptr::NonNull;
+use core::ptr::{
+    null_mut,
+    NonNull, //
+};
 
 /// The flags of what is not just sent.
 pub(super) const UNUSUAL: u32 = bindings::RMPATH_REQ_POLLED | bindings::RMPATH_REQ_INTEGRITY;
@@ -57,8 +60,7 @@ pub(super) unsafe fn is_usual(bio: NonNull<bindings::bio>) -> bool {
     unsafe { (*bio.as_ptr()).bi_opf & bindings::RMPATH_REQ_RAHEAD == 0 && is_plain(bio) }
 }
 
-/// Makes `orig` ready to be submitted to `bdev`, a whole disk that has all sectors of the one it came
-/// to, with `opf` added to its flags. It will come back to `end_io`. What it was is kept in `record`,
+/// Makes `orig` ready to be submitted to `bdev`, a whole disk, with `opf` added to its flags. It will come back to `end_io`. What it was is kept in `record`,
 /// of which nothing else may be used before that is restored.
 ///
 /// # Safety
@@ -73,8 +75,9 @@ pub(super) unsafe fn divert(
     end_io: unsafe extern "C" fn(*mut bindings::bio),
     opf: bindings::blk_opf_t,
 ) {
-    const DROPPED: u16 = 1 << bindings::BIO_BPS_THROTTLED | 1 << bindings::BIO_TRACE_COMPLETION;
-    const ADDED: u16 = 1 << bindings::BIO_REMAPPED;
+    const DROPPED: u16 = 1 << bindings::BIO_REMAPPED
+        | 1 << bindings::BIO_BPS_THROTTLED
+        | 1 << bindings::BIO_TRACE_COMPLETION;
     let (orig, record) = (orig.as_ptr(), record.as_ptr());
     // SAFETY: The caller promises that both are valid and its own.
     unsafe {
@@ -87,9 +90,9 @@ pub(super) unsafe fn divert(
         (*orig).bi_bdev = bdev;
         // What the driver above means by REQ_DRV is not what the one below would.
         (*orig).bi_opf = (*orig).bi_opf & !bindings::RMPATH_REQ_DRV | opf;
-        // Its limit was that of another disk, its way through this one is traced as well, and the
-        // checks that it has passed hold here too.
-        (*orig).bi_flags = (*orig).bi_flags & !DROPPED | ADDED;
+        // Its limit was that of another disk, its way through this one is traced as well, and this one
+        // may be smaller: some drivers rely on the block layer to look.
+        (*orig).bi_flags &= !DROPPED;
         (*orig).bi_end_io = Some(end_io);
         (*orig).bi_private = record.cast();
     }
@@ -97,7 +100,7 @@ pub(super) unsafe fn divert(
     // SAFETY: As above. The reference moves to the record, and the bio gets one for its device.
     unsafe {
         (*record).bi_blkg = (*orig).bi_blkg;
-        (*orig).bi_blkg = core::ptr::null_mut();
+        (*orig).bi_blkg = null_mut();
         bindings::rmpath_bio_clone_blkg_association(orig, record);
     }
 }
@@ -150,6 +153,8 @@ pub(super) unsafe fn restore(orig: NonNull<bindings::bio>, record: NonNull<bindi
     // SAFETY: The caller promises that both are valid and its own again.
     unsafe {
         (*orig).bi_iter = (*record).bi_iter;
+        // A queue below may have merged it with another one, and ends both as they hang together.
+        (*orig).bi_next = null_mut();
         // Who has split it below has counted it down to 0, and who ends it well leaves what is there.
         (*orig).__bi_remaining.counter = 1;
         (*orig).bi_status = BlkStatus::OK.as_raw();
@@ -228,6 +233,7 @@ mod tests {
         bio.bi_opf =
             bindings::req_op_REQ_OP_WRITE | bindings::RMPATH_REQ_DRV | bindings::RMPATH_REQ_NOWAIT;
         bio.bi_flags = 1 << bindings::BIO_REFFED
+            | 1 << bindings::BIO_REMAPPED
             | 1 << bindings::BIO_BPS_THROTTLED
             | 1 << bindings::BIO_TRACE_COMPLETION;
         bio.__bi_remaining.counter = 1;
@@ -272,7 +278,7 @@ mod tests {
         let sent = [
             orig.bi_bdev == below.as_ptr(),
             orig.bi_opf == opf & !bindings::RMPATH_REQ_DRV | failfast,
-            orig.bi_flags == 1 << bindings::BIO_REFFED | 1 << bindings::BIO_REMAPPED,
+            orig.bi_flags == 1 << bindings::BIO_REFFED,
             orig.bi_iter.bi_sector == 2048 && orig.bi_iter.bi_size == 4096,
             orig.bi_end_io.is_some() && orig.bi_private == place.as_ptr().cast(),
         ];
@@ -281,6 +287,7 @@ mod tests {
         orig.bi_flags |= 1 << bindings::BIO_QOS_THROTTLED;
         orig.bi_iter.bi_sector += 8;
         orig.bi_iter.bi_size = 0;
+        orig.bi_next = below.as_ptr().cast();
         orig.__bi_remaining.counter = 0;
         orig.bi_status = BlkStatus::TRANSPORT.as_raw();
         // SAFETY: It was diverted, and is ours again.
@@ -296,8 +303,9 @@ mod tests {
             orig.__bi_remaining.counter == 1,
             orig.bi_status == BlkStatus::OK.as_raw(),
             orig.bi_private == private,
+            orig.bi_next.is_null(),
         ];
-        orig.bi_bdev = core::ptr::null_mut();
+        orig.bi_bdev = null_mut();
         // SAFETY: It has not ended, and nobody else ends it.
         let bio = unsafe { Bio::from_raw(there) };
         // SAFETY: It was restored.
@@ -305,7 +313,7 @@ mod tests {
         drop((orig, record));
 
         assert_eq!(sent, [true; 5]);
-        assert_eq!(restored, [true; 8]);
+        assert_eq!(restored, [true; 9]);
         assert_eq!(ends.load(Relaxed), 1);
         Ok(())
     }
@@ -347,8 +355,8 @@ mod tests {
     fn a_child_goes_on_with_its_parent() -> Result {
         let (mut child, mut parent) = (bio()?, bio()?);
         let ends = Atomic::new(0u32);
-        child.bi_bdev = core::ptr::null_mut();
-        parent.bi_bdev = core::ptr::null_mut();
+        child.bi_bdev = null_mut();
+        parent.bi_bdev = null_mut();
         parent.bi_end_io = Some(count);
         parent.bi_private = (&raw const ends).cast_mut().cast();
         // SAFETY: Both are valid and ours.
