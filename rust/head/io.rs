@@ -129,6 +129,12 @@ impl CloneOps for HeadIo {
         }
         failed(clone, path, status);
     }
+
+    #[cold]
+    fn not_sent(&self, path: &Self::Target) {
+        path.handle().end_io();
+        Head::count_out(self, path, BlkStatus::AGAIN);
+    }
 }
 
 impl HeadIo {
@@ -166,9 +172,9 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         // A disk that is being removed ends what it still gets with IOERR.
         verdict = Verdict::FailPath;
     }
-    clone.status = status;
     if status == BlkStatus::NOTSUPP && clone.stop_polling() {
-        // Perhaps because it has stopped to poll since the clone was sent there: not so again.
+        // Perhaps because it has stopped to poll since the clone was sent there: not so again. That is
+        // not what the original ends with if there is no path then.
         if clone.is_nowait() {
             drop(path);
             return clone.finish(BlkStatus::AGAIN);
@@ -177,6 +183,7 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         head.parked.park(clone);
         return Head::kick(head);
     }
+    clone.status = status;
     clone.avoid = Arc::as_ptr(handle).addr();
     // How long it waits, and whether that it is sent again speaks for another path.
     let (mut delay, mut elsewhere) = (0, true);
@@ -265,7 +272,7 @@ impl Head {
     fn submit_slowly(this: ArcBorrow<'_, Self>, bio: Bio) {
         match this.bios.clone_bio(bio, HeadIo::new(Counted::NONE, 0, 0)) {
             Ok(clone) => Self::dispatch(this, clone),
-            Err((bio, status)) => bio.end(status),
+            Err((bio, _, status)) => bio.end(status),
         }
     }
 
@@ -367,14 +374,7 @@ impl Head {
     /// Tries again what is in `bios`. May sleep.
     fn resubmit(this: ArcBorrow<'_, Self>, mut bios: BioList<BioClone<HeadIo>>) {
         while let Some(clone) = bios.pop() {
-            let fresh = match clone.status {
-                BlkStatus::OK => Some(clone),
-                // It has been in flight.
-                _ => clone.refresh(),
-            };
-            if let Some(clone) = fresh {
-                Self::dispatch(this, clone);
-            }
+            Self::dispatch(this, clone);
         }
     }
 

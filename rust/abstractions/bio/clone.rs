@@ -97,6 +97,10 @@ pub(crate) trait CloneOps: Send + Sized + 'static {
 
     /// The clone has come back from `target` with an error. Any context, interrupts included.
     fn failed(clone: Clone<Self>, target: Self::Target, status: BlkStatus);
+
+    /// It could not be sent to `target` after all, and its original is about to end. In the context in
+    /// which it was to be sent.
+    fn not_sent(&self, target: &Self::Target);
 }
 
 /// A clone that is not in flight; it owns its original. Dropping it ends the original with
@@ -198,7 +202,8 @@ impl<P: CloneOps> Clone<P> {
         let set: &BioSet<P> = target.as_ref();
         match set.clone_bio(orig, private) {
             Ok(clone) => clone.submit(target, flags),
-            Err((orig, status)) => {
+            Err((orig, private, status)) => {
+                private.not_sent(&target);
                 drop(target);
                 orig.end(status);
             }
@@ -206,7 +211,11 @@ impl<P: CloneOps> Clone<P> {
     }
 
     /// Sends the original to `target`, or a clone of it; it has to be a whole disk. It comes back
-    /// through [`CloneOps`], perhaps before this returns.
+    /// through [`CloneOps`], perhaps before this returns, and can be sent again: nothing of what a
+    /// device did to it is left.
+    ///
+    /// Ends the original with [`BlkStatus::RESOURCE`] if its integrity or encryption context cannot be
+    /// cloned.
     ///
     /// Context: may sleep, as `submit_bio_noacct()` may.
     pub(crate) fn submit(self, target: P::Target, flags: Flags) {
@@ -258,12 +267,12 @@ impl<P: CloneOps> Clone<P> {
         unsafe { bindings::submit_bio_noacct(orig.as_ptr()) };
     }
 
-    /// Makes a clone, if there is none, and sends that.
+    /// Makes a clone and sends that.
     #[cold]
     #[inline(never)]
     fn submit_clone(self, target: P::Target, flags: Flags) {
-        // SAFETY: By the type invariant the frame is valid and ours alone.
-        if unsafe { (*self.frame().as_ptr()).form } == Form::None && !self.make(Form::Clone) {
+        if !self.renew() {
+            self.not_sent(&target);
             drop(target);
             return self.finish(BlkStatus::RESOURCE);
         }
@@ -280,8 +289,8 @@ impl<P: CloneOps> Clone<P> {
         unsafe {
             // The device stays open as in `submit`.
             (*bio).bi_bdev = bdev.as_ptr();
-            // A whole disk of at least our size, so that the checks the original has passed hold.
-            (*bio).bi_flags |= 1 << bindings::BIO_REMAPPED;
+            // Another disk, which may be smaller: some drivers rely on the block layer to look.
+            (*bio).bi_flags &= !(1 << bindings::BIO_REMAPPED);
             (*bio).bi_end_io = Some(end_clone::<P>);
             let flags = flags.fit_for((*bio).bi_opf).bits();
             // What the driver above means by REQ_DRV is not what the one below would.
@@ -301,6 +310,26 @@ impl<P: CloneOps> Clone<P> {
         unsafe { trace::bio_remap(bio, orig) };
         // SAFETY: The bio is complete, and given up to the block layer until `end_clone`.
         unsafe { bindings::submit_bio_noacct(bio) };
+    }
+
+    /// Makes the frame's bio a clone of the original as it is, whatever it was before: a driver that had
+    /// it has moved its iterator and may have changed anything else. May sleep. `false` if the
+    /// original's integrity or encryption context cannot be cloned.
+    fn renew(&self) -> bool {
+        let bio = self.0.as_ptr();
+        // SAFETY: By the type invariant the frame is valid and ours alone.
+        let form = unsafe { (*self.frame().as_ptr()).form };
+        if form == Form::None {
+            return self.make(Form::Clone);
+        }
+        // SAFETY: By the invariant of the frame the bio is valid.
+        let pool = unsafe { (*bio).bi_pool };
+        // SAFETY: The clone is not in flight, and nobody else has it.
+        unsafe { bindings::bio_uninit(bio) };
+        let made = self.make(form);
+        // SAFETY: The bio is valid and ours: it comes from where it came from before.
+        unsafe { (*bio).bi_pool = pool };
+        made
     }
 
     /// Makes the frame's bio, which has no contents, a clone of the original. May sleep. `false` if
@@ -385,35 +414,6 @@ impl<P: CloneOps> Clone<P> {
             _ => orig.end(status),
         }
         set
-    }
-
-    /// Makes it fit to be sent again, in the same memory and with the same private data: what is done
-    /// with one that has been in flight before it is submitted again, for the driver below has moved
-    /// the clone's iterator and may have changed anything else.
-    ///
-    /// May sleep. Ends the original with [`BlkStatus::RESOURCE`] and returns `None` if its
-    /// integrity or encryption context cannot be cloned.
-    pub(crate) fn refresh(self) -> Option<Self> {
-        let bio = self.0.as_ptr();
-        // SAFETY: By the type invariant the frame is valid and ours alone.
-        let form = unsafe { (*self.frame().as_ptr()).form };
-        if matches!(form, Form::None | Form::Record) {
-            // The original is as it was.
-            return Some(self);
-        }
-        // SAFETY: The bio is valid.
-        let pool = unsafe { (*bio).bi_pool };
-        // SAFETY: The clone is not in flight, and nobody else has it.
-        unsafe { bindings::bio_uninit(bio) };
-        let made = self.make(form);
-        // SAFETY: The bio is valid and ours: it comes from where it came from before.
-        unsafe { (*bio).bi_pool = pool };
-        if made {
-            Some(self)
-        } else {
-            self.finish(BlkStatus::RESOURCE);
-            None
-        }
     }
 }
 

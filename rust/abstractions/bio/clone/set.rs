@@ -82,12 +82,16 @@ impl<P: CloneOps> BioSet<P> {
     /// Makes a clone that owns `orig`, bound for no device yet.
     ///
     /// Never fails for want of memory, but may sleep, unless the bio is `REQ_NOWAIT`: then it is
-    /// given back with [`BlkStatus::AGAIN`]. With integrity or encryption, cloning these can fail
+    /// given back with [`BlkStatus::AGAIN`], and so is `private`. With integrity or encryption, cloning these can fail
     /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
     #[inline(never)]
-    pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, BlkStatus)> {
+    pub(crate) fn clone_bio(
+        &self,
+        orig: Bio,
+        private: P,
+    ) -> Result<Clone<P>, (Bio, P, BlkStatus)> {
         if !self.clones.try_get() {
-            return Err((orig, BlkStatus::IOERR));
+            return Err((orig, private, BlkStatus::IOERR));
         }
         let (frame, form) = match self.cache.take() {
             Some(frame) => (frame, Form::None),
@@ -96,7 +100,7 @@ impl<P: CloneOps> BioSet<P> {
                 Err(status) => {
                     // SAFETY: The reference was taken above and is given up.
                     unsafe { PercpuRef::put(NonNull::from(&self.clones)) };
-                    return Err((orig, status));
+                    return Err((orig, private, status));
                 }
             },
         };

@@ -54,7 +54,8 @@ enum Plan {
     Again,
 }
 
-struct Below(BlockDevice<Nobody>, Arc<BioSet<Io>>);
+/// The last counts what could not be sent to it.
+struct Below(BlockDevice<Nobody>, Arc<BioSet<Io>>, Atomic<u32>);
 
 struct Nobody;
 
@@ -104,11 +105,15 @@ impl CloneOps for Io {
                 clone.plan = Plan::Finish;
                 // The disk below ends bios in the submitter's thread, which may sleep.
                 let below = clone.below.clone();
-                if let (Some(fresh), Some(target)) = (clone.refresh(), below.try_get()) {
-                    fresh.submit(target, Flags::FAILFAST);
+                if let Some(target) = below.try_get() {
+                    clone.submit(target, Flags::FAILFAST);
                 }
             }
         }
+    }
+
+    fn not_sent(&self, target: &Self::Target) {
+        target.2.fetch_add(1, Relaxed);
     }
 }
 
@@ -143,7 +148,7 @@ impl Operations for Top {
         match (this.bios.clone_bio(bio, io), this.below.try_get()) {
             (Ok(clone), Some(target)) => clone.submit(target, Flags::default()),
             (Ok(clone), None) => clone.finish(BlkStatus::OFFLINE),
-            (Err((bio, status)), _) => bio.end(status),
+            (Err((bio, _, status)), _) => bio.end(status),
         }
     }
 
@@ -178,7 +183,7 @@ impl Stack {
         let cache = BioCache::new(c"rmpath_kunit_io")?;
         let bios = Arc::pin_init(BioSet::new(cache), GFP_KERNEL)?;
         let device = BlockDevice::open(bottom.reference().dev(), holder)?;
-        let below = Below(device, bios.clone());
+        let below = Below(device, bios.clone(), Atomic::new(0));
         let below = Arc::pin_init(Live::pin_init(below), GFP_KERNEL)?;
         let drops = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let good = Arc::new(Atomic::new(0), GFP_KERNEL)?;
@@ -322,18 +327,24 @@ mod tests {
 
     #[test]
     fn what_may_not_wait_is_given_back_for_want_of_memory() -> Result {
-        let stack = Stack::new("rmpath_nowait", Plan::Finish, false)?;
-        let primed = read_sector(&stack.below.0)?;
-        let mut refused = EAGAIN.to_errno();
-        if let Some(failing) = FailingAllocations::begin() {
-            refused = read_sector_with(&stack.device, bindings::RMPATH_REQ_NOWAIT).unwrap_or(1);
-            drop(failing);
-        }
-        // Waits for ever, were the clone that was not made still counted.
-        stack.end();
+        for at_once in [false, true] {
+            let stack = Stack::new("rmpath_nowait", Plan::Finish, at_once)?;
+            let primed = read_sector(&stack.below.0)?;
+            let mut refused = EAGAIN.to_errno();
+            let mut unsent = u32::from(at_once);
+            if let Some(failing) = FailingAllocations::begin() {
+                refused = read_sector_with(&stack.device, bindings::RMPATH_REQ_NOWAIT).unwrap_or(1);
+                drop(failing);
+                unsent = stack.below.try_get().map_or(2, |below| below.2.load(Relaxed));
+            }
+            // Waits for ever, were the clone that was not made still counted.
+            stack.end();
 
-        assert_eq!(primed, 0);
-        assert_eq!(refused, EAGAIN.to_errno());
+            assert_eq!(primed, 0);
+            assert_eq!(refused, EAGAIN.to_errno());
+            // Only who sends it at once has chosen a target by then.
+            assert_eq!(unsent, u32::from(at_once));
+        }
         Ok(())
     }
 
