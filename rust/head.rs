@@ -68,6 +68,8 @@ use crate::{
         },
         workqueue::{
             impl_has_token_work,
+            Queue,
+            RunsOn,
             Token, //
         },
         xarray::{
@@ -333,6 +335,36 @@ impl_has_delayed_work! {
     impl HasDelayedWork<Self, NO_PATH> for Head { self.no_path }
     impl HasDelayedWork<Self, JUDGE> for Head { self.judge }
     impl HasDelayedWork<Self, REFRESH> for Head { self.refresh }
+}
+
+impl RunsOn<RETRY> for Head {
+    fn queue(&self) -> &Queue {
+        &self.shared.requeue
+    }
+}
+
+impl RunsOn<REMOVAL> for Head {
+    fn queue(&self) -> &Queue {
+        &self.shared.removal
+    }
+}
+
+impl RunsOn<NO_PATH> for Head {
+    fn queue(&self) -> &Queue {
+        &self.shared.requeue
+    }
+}
+
+impl RunsOn<JUDGE> for Head {
+    fn queue(&self) -> &Queue {
+        &self.shared.requeue
+    }
+}
+
+impl RunsOn<REFRESH> for Head {
+    fn queue(&self) -> &Queue {
+        &self.shared.refresh
+    }
 }
 
 impl Head {

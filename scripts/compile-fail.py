@@ -21,7 +21,7 @@ import sys
 STAGES = {
     "names": {"E0423", "E0425", "E0432", "E0433", "E0603"},
     "types": {"E0061", "E0271", "E0277", "E0308", "E0599", "E0616", "E0624"},
-    "borrows": {"E0133", "E0382", "E0499", "E0505", "E0521", "E0597", "lifetime"},
+    "borrows": {"E0133", "E0382", "E0499", "E0505", "E0515", "E0521", "E0597", "lifetime"},
     "lints": {"E0451", "unsafe_code", "unused_must_use"},
 }
 

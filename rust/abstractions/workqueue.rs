@@ -9,7 +9,7 @@
 //! reference (3f150f0f010f). Here a pending item owns a [`Token`], to schedule is to give one
 //! away, and to cancel is to get it back:
 //!
-//! * [`Queue::arm`] takes a token, and hands one back if the item was pending already,
+//! * [`arm`] takes a token, and hands one back if the item was pending already,
 //! * `run` receives the token,
 //! * [`disarm`] returns the token exactly when it won against `run`.
 //!
@@ -27,7 +27,11 @@
 //!     fn run(token: Self::Pointer) { /* decide everything anew, under the lock */ }
 //! }
 //!
-//! let superseded = queue.arm::<REMOVAL, _, _>(Token::new(head.clone(), module.clone()), delay);
+//! impl RunsOn<REMOVAL> for Head {
+//!     fn queue(&self) -> &Queue { &self.shared.removal }
+//! }
+//!
+//! let superseded = arm::<REMOVAL, _, _>(Token::new(head.clone(), module.clone()), delay);
 //! let cancelled = disarm::<REMOVAL, _, _>(&*head); // the token, if `run` will not have it
 //! ```
 
@@ -36,6 +40,7 @@ use crate::{
     bindings, //
 };
 use core::{
+    convert::Infallible,
     ops::Deref,
     ptr::NonNull, //
 };
@@ -149,8 +154,8 @@ impl<T, H: Holds> Deref for Token<T, H> {
     }
 }
 
-// SAFETY: `__enqueue` gets the `work_struct` from the `Work<T, ID>` field by `raw_get_work`, and
-// `Work::new` initialised that with `T::Pointer::run`, which is this `run`.
+// SAFETY: What is queued is the `work_struct` of the `Work<T, ID>` field, as `raw_get_work` gets it
+// (`enqueue_on`, `arm`), and `Work::new` initialised that with `T::Pointer::run`, which is this `run`.
 unsafe impl<T, H: Holds, const ID: u64> WorkItemPointer<ID> for Token<T, H>
 where
     T: WorkItem<ID, Pointer = Self> + HasWork<T, ID>,
@@ -165,30 +170,20 @@ where
     }
 }
 
-// SAFETY: The item lies in an object of which the token owns an `Arc`; a token that is queued is
-// given up, so the object stays until `run` or a cancel makes the token again.
+// SAFETY: `__enqueue` queues nothing.
 unsafe impl<T, H: Holds, const ID: u64> RawWorkItem<ID> for Token<T, H>
 where
     T: WorkItem<ID, Pointer = Self> + HasWork<T, ID>,
 {
-    type EnqueueOutput = Result<(), Self>;
+    type EnqueueOutput = Infallible;
 
-    unsafe fn __enqueue<F>(self, queue_work_on: F) -> Self::EnqueueOutput
+    /// The kernel crate's queues do not compile with a token ([`WorkItemPointer`] wants it to have
+    /// this): unload waits for our own queues alone, and cancelling takes what these have queued.
+    unsafe fn __enqueue<F>(self, _queue_work_on: F) -> Self::EnqueueOutput
     where
         F: FnOnce(*mut bindings::work_struct) -> bool,
     {
-        let ptr = self.into_raw();
-        // SAFETY: `ptr` came from an `Arc`, so it points at a valid `T`.
-        let work = unsafe { T::raw_get_work(ptr) };
-        // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
-        let work = unsafe { Work::raw_get(work) };
-        if queue_work_on(work) {
-            Ok(())
-        } else {
-            // SAFETY: The item was pending already and keeps the token it has; ours is given
-            // back.
-            Err(unsafe { Self::from_raw(ptr) })
-        }
+        const { panic!("a token is queued by `Queue` only") }
     }
 }
 
@@ -229,9 +224,10 @@ pub(crate) enum QueueKind {
 
 /// A workqueue of our own, destroyed when dropped.
 ///
-/// Destroying neither waits for delayed items whose timer still runs nor accepts what is queued
-/// meanwhile. Whoever drops a queue has seen to it that nothing is pending: an item that holds a
-/// [`ModuleRef`] cannot be when the module exits, any other was cancelled by its sync form.
+/// Destroying it waits for what is queued. What is armed keeps it ([`RunsOn`]); so an item that does
+/// not hold a [`ModuleRef`] has to be cancelled before the module exits. Not to be dropped by an item
+/// that it runs, which would wait for itself: who holds the last reference on what has a queue is to
+/// know where that goes.
 ///
 /// # Invariants
 ///
@@ -269,19 +265,8 @@ impl Queue {
     where
         T: WorkItem<ID, Pointer = Token<T, H>> + HasPlainWork<ID> + Send + Sync + 'static,
     {
-        // SAFETY: The closure returns false only if the item was pending. Neither the token nor
-        // the item is tied to a lifetime (`'static`) or a thread (`Send`).
-        unsafe {
-            token.__enqueue(|work| {
-                // SAFETY: By the type invariant the queue is valid, and `__enqueue` promises that
-                // `work` is.
-                bindings::queue_work_on(
-                    bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                    self.wq.as_ptr(),
-                    work,
-                )
-            })
-        }
+        // SAFETY: By the type invariant the queue is valid until `self` goes, which waits for the item.
+        unsafe { enqueue_on(self.wq, token) }
     }
 
     /// As [`Queue::enqueue`], on a queue that `pick` finds in the object itself. For a token with
@@ -294,58 +279,9 @@ impl Queue {
         T: WorkItem<ID, Pointer = Token<T, H>> + HasPlainWork<ID> + Send + Sync + 'static,
     {
         let wq = pick(&token).wq;
-        // SAFETY: As in `enqueue`.
-        unsafe {
-            token.__enqueue(|work| {
-                // SAFETY: As in `enqueue`; the token keeps the queue until the item is queued, and
-                // destroying a queue waits for the item.
-                bindings::queue_work_on(
-                    bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                    wq.as_ptr(),
-                    work,
-                )
-            })
-        }
-    }
-
-    /// Makes a delayed item run `delay` jiffies from now, whether or not it is pending.
-    ///
-    /// Returns a token if the item was pending: its deadline has moved and it owns one token as
-    /// before, the other one comes back. `None` if it was idle or has begun to run (then it runs
-    /// once more). `run` may have started before this returns.
-    ///
-    /// Follows `mod_delayed_work_on()`. Any context.
-    #[must_use = "drop the superseded token only after the locks are released"]
-    pub(crate) fn arm<const ID: u64, T, H: Holds>(
-        &self,
-        token: Token<T, H>,
-        delay: Jiffies,
-    ) -> Option<Token<T, H>>
-    where
-        T: WorkItem<ID, Pointer = Token<T, H>> + HasDelayedWork<T, ID> + Send + Sync + 'static,
-    {
-        // Given up before the call: from then on `run` may take it at any time.
-        let ptr = token.into_raw();
-        // SAFETY: `ptr` came from an `Arc`, so it points at a valid `T`.
-        let work = unsafe { T::raw_get_work(ptr) };
-        // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
-        let work = unsafe { Work::raw_get(work) };
-        // SAFETY: By `HasDelayedWork` the item is the `work` field of a `delayed_work`.
-        let dwork = unsafe { kernel::container_of!(work, bindings::delayed_work, work) };
-        // SAFETY: By the type invariant the queue is valid. The delayed work was initialised with
-        // its object, which stays until the token that was just given up is made again: by `run`,
-        // or below.
-        let was_pending = unsafe {
-            bindings::mod_delayed_work_on(
-                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                self.wq.as_ptr(),
-                dwork,
-                delay,
-            )
-        };
-        // SAFETY: The item was pending, so it owned a token when we gave it a second; it consumes
-        // one of the two. (Nothing here disables items, which would lose what is armed.)
-        was_pending.then(|| unsafe { Token::from_raw(ptr) })
+        // SAFETY: The token keeps the queue until the item is queued, and destroying a queue waits for
+        // the item.
+        unsafe { enqueue_on(wq, token) }
     }
 
     /// Waits until everything that was queued by now has run to its end. Delayed items whose timer
@@ -361,6 +297,84 @@ impl Drop for Queue {
         // SAFETY: By the type invariant the queue is valid, and nobody else destroys it.
         unsafe { bindings::destroy_workqueue(self.wq.as_ptr()) };
     }
+}
+
+/// Queues a plain item, as [`Queue::enqueue`] does.
+///
+/// # Safety
+///
+/// `wq` must be the queue of a [`Queue`] that is not dropped before the item is queued.
+unsafe fn enqueue_on<const ID: u64, T, H: Holds>(
+    wq: NonNull<bindings::workqueue_struct>,
+    token: Token<T, H>,
+) -> Result<(), Token<T, H>>
+where
+    T: WorkItem<ID, Pointer = Token<T, H>> + HasPlainWork<ID> + Send + Sync + 'static,
+{
+    // Given up before the call: from then on `run` may take it at any time.
+    let ptr = token.into_raw();
+    // SAFETY: `ptr` came from an `Arc`, so it points at a valid `T`.
+    let work = unsafe { T::raw_get_work(ptr) };
+    // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
+    let work = unsafe { Work::raw_get(work) };
+    // SAFETY: The caller promises that the queue is valid. The item was initialised with its object,
+    // which stays until the token that was just given up is made again, by `run` or below. Neither
+    // token nor item is tied to a lifetime (`'static`) or a thread (`Send`).
+    let queued = unsafe {
+        bindings::queue_work_on(
+            bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+            wq.as_ptr(),
+            work,
+        )
+    };
+    match queued {
+        true => Ok(()),
+        // SAFETY: The item was pending already and keeps the token it has; ours is given back.
+        false => Err(unsafe { Token::from_raw(ptr) }),
+    }
+}
+
+/// Which queue the delayed item number `ID` runs on. The object keeps it: the timer of an item that
+/// is armed leads to the queue, and destroying that does not wait for timers.
+pub(crate) trait RunsOn<const ID: u64> {
+    /// The queue.
+    fn queue(&self) -> &Queue;
+}
+
+/// Makes a delayed item run `delay` jiffies from now, whether or not it is pending.
+///
+/// Returns a token if the item was pending: its deadline has moved and it owns one token as
+/// before, the other one comes back. `None` if it was idle or has begun to run (then it runs
+/// once more). `run` may have started before this returns.
+///
+/// Follows `mod_delayed_work_on()`. Any context.
+#[must_use = "drop the superseded token only after the locks are released"]
+pub(crate) fn arm<const ID: u64, T, H: Holds>(
+    token: Token<T, H>,
+    delay: Jiffies,
+) -> Option<Token<T, H>>
+where
+    T: WorkItem<ID, Pointer = Token<T, H>> + HasDelayedWork<T, ID> + RunsOn<ID>,
+    T: Send + Sync + 'static,
+{
+    let wq = token.queue().wq;
+    let dwork = delayed_work_of::<ID, T>(&token);
+    // Given up before the call: from then on `run` may take it at any time.
+    let ptr = token.into_raw();
+    // SAFETY: The object has the queue (`RunsOn`) and the delayed work, which was initialised with it,
+    // and stays until the token that was just given up is made again: by `run`, by who cancels the
+    // item, or below. Until then the item may be pending.
+    let was_pending = unsafe {
+        bindings::mod_delayed_work_on(
+            bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+            wq.as_ptr(),
+            dwork,
+            delay,
+        )
+    };
+    // SAFETY: The item was pending, so it owned a token when we gave it a second; it consumes
+    // one of the two. (Nothing here disables items, which would lose what is armed.)
+    was_pending.then(|| unsafe { Token::from_raw(ptr) })
 }
 
 /// The delayed work number `ID` in `object`.

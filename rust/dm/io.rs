@@ -24,7 +24,10 @@ use crate::{
             Mapped,
             SucceededBio, //
         },
-        workqueue::Token, //
+        workqueue::{
+            arm,
+            Token, //
+        }, //
     },
     mpath::{
         error::{
@@ -337,7 +340,7 @@ impl Multipath {
                 // Only if none waits yet, or a stream of them would move the time away for ever.
                 let token = Token::of(this.into());
                 let delay = msecs_to_jiffies(RETRY_DELAY);
-                drop(this.queues.requeue.arm::<RETRY, _, _>(token, delay));
+                drop(arm::<RETRY, _, _>(token, delay));
             }
         } else {
             state.parked.push(kept);

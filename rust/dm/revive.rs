@@ -30,6 +30,7 @@ use crate::{
         clock::now_ns,
         device_mapper::Hold,
         workqueue::{
+            arm,
             disarm_sync,
             Token, //
         },
@@ -160,9 +161,7 @@ impl Multipath {
         }
         let left = state.revivals.next(now_ns())?;
         let msecs = Msecs::try_from(left.div_ceil(NS_PER_MSEC)).unwrap_or(Msecs::MAX);
-        this.queues
-            .events
-            .arm::<REVIVE, _, _>(Token::of(this.into()), msecs_to_jiffies(msecs))
+        arm::<REVIVE, _, _>(Token::of(this.into()), msecs_to_jiffies(msecs))
     }
 
     /// No read begins any more. Those in flight are waited for by whoever puts the devices.

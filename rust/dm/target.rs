@@ -69,6 +69,8 @@ use crate::{
             disarm_sync,
             flush,
             impl_has_token_work,
+            Queue,
+            RunsOn,
             Token, //
         },
     },
@@ -219,6 +221,24 @@ impl_has_delayed_work! {
     impl HasDelayedWork<Self, RETRY> for Multipath { self.retry }
     impl HasDelayedWork<Self, NO_PATH> for Multipath { self.no_path }
     impl HasDelayedWork<Self, REVIVE> for Multipath { self.revive }
+}
+
+impl RunsOn<RETRY> for Multipath {
+    fn queue(&self) -> &Queue {
+        &self.queues.requeue
+    }
+}
+
+impl RunsOn<NO_PATH> for Multipath {
+    fn queue(&self) -> &Queue {
+        &self.queues.requeue
+    }
+}
+
+impl RunsOn<REVIVE> for Multipath {
+    fn queue(&self) -> &Queue {
+        &self.queues.events
+    }
 }
 
 impl WorkItem<REQUEUE> for Multipath {

@@ -21,6 +21,7 @@ use super::target::{
 use crate::abstractions::{
     module::ModuleRef,
     workqueue::{
+        arm,
         disarm,
         secs_to_jiffies,
         Token, //
@@ -97,9 +98,7 @@ impl Multipath {
             secs,
         });
         let token = Token::new(this.into(), module);
-        this.queues
-            .requeue
-            .arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs))
+        arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs))
     }
 }
 
@@ -116,10 +115,7 @@ impl WorkItem<NO_PATH> for Multipath {
         if let Some(left) = wait.remaining() {
             // Rounded up, so that this ends.
             let secs = u32::try_from(left.as_millis() / 1000 + 1).unwrap_or(u32::MAX);
-            let superseded = this
-                .queues
-                .requeue
-                .arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs));
+            let superseded = arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs));
             drop(state);
             drop(superseded);
             return;

@@ -213,7 +213,7 @@ struct Asked {
 fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result<(), Refusal> {
     // Memory that is freed by writing to a head that waits for this path would never come.
     let _no_io = NoIo::enter();
-    let handle = PathHandle::new(asked.access, asked.weight).map_err(failed("path"))?;
+    let handle = PathHandle::new(shared, asked.access, asked.weight).map_err(failed("path"))?;
     let device = BlockDevice::open(dev, handle.clone()).map_err(|error| {
         if error == EBUSY && shared.member_of(dev).is_some() {
             Refusal::Duplicate

@@ -34,9 +34,11 @@ use crate::abstractions::{
     },
     memalloc::NoIo,
     workqueue::{
+        arm,
         disarm_sync,
         Queue,
         QueueKind,
+        RunsOn,
         Token, //
     },
 };
@@ -83,6 +85,12 @@ struct Newcomer {
 
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, LOOK> for Newcomer { self.look }
+}
+
+impl RunsOn<LOOK> for Newcomer {
+    fn queue(&self) -> &Queue {
+        &self.discovery.queue
+    }
 }
 
 /// What is known of a disk that is being looked at.
@@ -183,7 +191,7 @@ impl Discovery {
         };
         let superseded = newcomers.disks.get(&dev).and_then(|known| {
             let token = Token::of(known.newcomer.clone());
-            this.queue.arm::<LOOK, _, _>(token, 0)
+            arm::<LOOK, _, _>(token, 0)
         });
         drop(newcomers);
         drop(superseded);
@@ -276,7 +284,7 @@ impl WorkItem<LOOK> for Newcomer {
             // Another disk of this number has come meanwhile, and this item is armed for it.
         } else if again && tries < TRIES {
             let pause = msecs_to_jiffies(pause(tries));
-            let superseded = discovery.queue.arm::<LOOK, _, _>(token, pause);
+            let superseded = arm::<LOOK, _, _>(token, pause);
             drop(newcomers);
             drop(superseded);
         } else {

@@ -33,7 +33,10 @@ use crate::{
         },
         clock::now_ns,
         percpu_ref::LiveRef,
-        workqueue::Token, //
+        workqueue::{
+            arm,
+            Token, //
+        }, //
     },
     mpath::{
         delay::Due,
@@ -355,9 +358,7 @@ impl Head {
         // A little late rather than early, or it would find nothing that is due.
         let ms = Msecs::try_from(delay / NSEC_PER_MSEC + 1).unwrap_or(MAX_RETRY_DELAY);
         let token = Token::of(this.into());
-        this.shared
-            .requeue
-            .arm::<RETRY, _, _>(token, msecs_to_jiffies(ms))
+        arm::<RETRY, _, _>(token, msecs_to_jiffies(ms))
     }
 
     /// Has what is parked tried again. Any context.

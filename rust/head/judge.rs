@@ -18,6 +18,7 @@ use crate::{
         atomic::LoadOnce,
         clock::now_ns,
         workqueue::{
+            arm,
             secs_to_jiffies,
             Token, //
         },
@@ -101,7 +102,7 @@ impl Head {
         // 0 has just been written, and the mode with it: this is the last time, then.
         let secs = this.choice.watch.sample_time().max(1);
         let delay = secs_to_jiffies(secs);
-        drop(this.shared.requeue.arm::<JUDGE, _, _>(token, delay));
+        drop(arm::<JUDGE, _, _>(token, delay));
     }
 
     /// Sets `marginal_path_err_sample_time`. With 0 all paths are forgiven. May sleep.

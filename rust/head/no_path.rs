@@ -17,6 +17,7 @@ use crate::{
     abstractions::{
         module::ModuleRef,
         workqueue::{
+            arm,
             disarm,
             secs_to_jiffies,
             Token, //
@@ -69,7 +70,7 @@ impl Head {
     fn arm_no_path(this: ArcBorrow<'_, Self>, secs: u32) -> Superseded {
         let token = Self::pinned(&this.into());
         let delay = secs_to_jiffies(secs);
-        this.shared.requeue.arm::<NO_PATH, _, _>(token, delay)
+        arm::<NO_PATH, _, _>(token, delay)
     }
 
     /// I/O that comes to wait waits from then on: a path is usable again, or the last one gone. The
@@ -131,7 +132,7 @@ impl WorkItem<NO_PATH> for Head {
         if let (true, Some(left)) = (expired, deadline.left()) {
             // The time was moved, or another wait has begun.
             let delay = secs_to_jiffies(left);
-            let superseded = head.shared.requeue.arm::<NO_PATH, _, _>(token, delay);
+            let superseded = arm::<NO_PATH, _, _>(token, delay);
             drop(waiting);
             drop(inner);
             drop(superseded);

@@ -5,6 +5,7 @@
 use super::{
     counters::PathCounters,
     io::HeadIo,
+    registry::Shared,
     Head,
     CLOSE,
     PROBE, //
@@ -30,6 +31,8 @@ use crate::{
         },
         workqueue::{
             impl_has_token_work,
+            Queue,
+            RunsOn,
             Token, //
         },
     },
@@ -98,6 +101,7 @@ pub(super) struct PathHandle {
     #[pin]
     pub(super) probing: SpinLockIrq<Probing>,
     inflight: PerCpuCounter,
+    shared: Arc<Shared>,
     head: SetOnce<Arc<Head>>,
     #[pin]
     close: Work<Self, CLOSE>,
@@ -112,9 +116,19 @@ impl_has_delayed_work! {
     impl HasDelayedWork<Self, PROBE> for PathHandle { self.probe }
 }
 
+impl RunsOn<PROBE> for PathHandle {
+    fn queue(&self) -> &Queue {
+        &self.shared.probe
+    }
+}
+
 impl PathHandle {
     /// That of a path whose head is not known yet. `ENOMEM`.
-    pub(super) fn new(access: AccessState, weight: u32) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        access: AccessState,
+        weight: u32,
+    ) -> Result<Arc<Self>> {
         let inflight = PerCpuCounter::new()?;
         let history = History {
             vitals: Vitals::new()?,
@@ -130,6 +144,7 @@ impl PathHandle {
                 stale_key: Atomic::new(0),
                 probing <- new_spinlock_irq!(Probing::new(), "rmpath_probing"),
                 inflight,
+                shared: shared.clone(),
                 head: SetOnce::new(),
                 close <- new_work!("rmpath_close"),
                 probe <- new_delayed_work!("rmpath_probe"),

@@ -30,6 +30,7 @@ use crate::{
         },
         percpu_ref::LiveRef,
         workqueue::{
+            arm,
             disarm_sync,
             secs_to_jiffies,
             Token, //
@@ -149,12 +150,7 @@ impl PathHandle {
     fn arm_probe(&self, path: &LiveRef<HeadPath>, secs: u32) {
         let token = Token::of(path.handle().clone());
         // The token that comes back is not the last reference: the device has one.
-        drop(
-            path.head
-                .shared
-                .probe
-                .arm::<PROBE, _, _>(token, secs_to_jiffies(secs)),
-        );
+        drop(arm::<PROBE, _, _>(token, secs_to_jiffies(secs)));
     }
 
     /// The path has been shut: it is not probed any more. May sleep.

@@ -33,6 +33,7 @@ use crate::abstractions::{
     memalloc::NoIo,
     workqueue::{
         about_secs,
+        arm,
         Token, //
     },
 };
@@ -284,7 +285,7 @@ impl Head {
         let inner = this.inner.lock();
         let superseded = (inner.state != State::Dying).then(|| {
             let token = Token::of(this.into());
-            this.shared.refresh.arm::<REFRESH, _, _>(token, delay)
+            arm::<REFRESH, _, _>(token, delay)
         });
         drop(inner);
         // Not the last reference: the caller has one.

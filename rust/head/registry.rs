@@ -248,8 +248,8 @@ mod tests {
     fn a_path_is_found_by_its_device_until_it_is_closed() -> Result {
         let shared = Shared::new(AutoAttach::Off, 0)?;
         let (one, two) = (DevT::from_numbers(8, 0), DevT::from_numbers(8, 16));
-        let first = PathHandle::new(AccessState::Optimized, 1)?;
-        let second = PathHandle::new(AccessState::Optimized, 1)?;
+        let first = PathHandle::new(&shared, AccessState::Optimized, 1)?;
+        let second = PathHandle::new(&shared, AccessState::Optimized, 1)?;
         let is = |dev, handle| {
             let found = shared.member_of(dev);
             found.is_some_and(|found| Arc::ptr_eq(&found, handle))

@@ -30,6 +30,7 @@ use crate::{
         module::ModuleRef,
         rcu,
         workqueue::{
+            arm,
             cancel_sync,
             disarm,
             disarm_sync,
@@ -109,9 +110,7 @@ impl Head {
         inner.expired = false;
         this.update_gate(inner);
         let token = Self::pinned(&this.into());
-        this.shared
-            .removal
-            .arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs))
+        arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs))
     }
 
     /// The last member has gone. If the removal had to wait for that beyond its deadline, it is due
@@ -121,7 +120,7 @@ impl Head {
             return None;
         }
         let token = Self::pinned(&this.into());
-        this.shared.removal.arm::<REMOVAL, _, _>(token, 0)
+        arm::<REMOVAL, _, _>(token, 0)
     }
 
     /// If the pending removal is due, has I/O fail that waits. May sleep.
@@ -276,10 +275,7 @@ impl WorkItem<REMOVAL> for Head {
             return;
         }
         if let Some(secs) = inner.remaining_secs() {
-            let superseded = head
-                .shared
-                .removal
-                .arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs));
+            let superseded = arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs));
             drop(inner);
             drop(registry);
             drop(setup);

@@ -15,8 +15,9 @@ fn half_built_is_not_published(id: Reservation<Thing>, thing: Arc<MaybeUninit<Th
     drop(id.publish(thing)); //~ E0308: expected `Arc<Thing>`, found `Arc<MaybeUninit<Thing>>`
 }
 
-fn what_is_to_be_built_is_not_published(id: Reservation<Thing>) {
-    drop(id.publish(Thing::init())); //~ E0308: expected `Arc<Thing>`
+fn what_is_to_be_built_is_not_published(id: Reservation<Thing>, queue: Queue) {
+    drop(id.publish(Thing::init(queue))); //~ E0308: expected `Arc<Thing>`
+    //+ drop((id, queue));
 }
 
 fn a_reservation_has_no_object(id: &Reservation<Thing>) {

@@ -4,16 +4,26 @@
 
 use super::thing::*;
 
-fn without_a_token(queue: &Queue) {
-    drop(queue.arm::<TIMER, Thing, ModuleRef>(10)); //~ E0061: this method takes 2 arguments but 1 argument was supplied
+fn without_a_token() {
+    drop(arm::<TIMER, Thing, ModuleRef>(10)); //~ E0061: this function takes 2 arguments but 1 argument was supplied
 }
 
 fn with_the_object_alone(queue: &Queue, thing: Arc<Thing>) {
     drop(queue.enqueue::<PLAIN, Thing, ()>(thing)); //~ E0308: expected `Token<Thing>`, found `Arc<Thing>`
 }
 
-fn without_the_module(queue: &Queue, thing: Arc<Thing>) {
-    drop(queue.arm::<TIMER, _, _>(Token::of(thing), 10)); //~ E0271: type mismatch resolving
+fn without_the_module(thing: Arc<Thing>) {
+    drop(arm::<TIMER, _, _>(Token::of(thing), 10)); //~ E0271: type mismatch resolving
+}
+
+struct Elsewhere;
+
+/// The timer would lead to a queue that has gone.
+impl RunsOn<TIMER> for Elsewhere {
+    fn queue(&self) -> &Queue {
+        &Queue::new(c"short", QueueKind::Unbound).unwrap() //~ E0515: cannot return reference to temporary value
+        //+ loop {}
+    }
 }
 
 fn with_a_borrow(thing: &Thing, module: ModuleRef) {
@@ -35,6 +45,6 @@ fn with_one_that_is_rebuilt(thing: &Thing) {
 
 /// Right.
 fn as_it_should_be(queue: &Queue, thing: &Arc<Thing>, module: ModuleRef) {
-    drop(queue.arm::<TIMER, _, _>(Token::new(thing.clone(), module), 10));
+    drop(arm::<TIMER, _, _>(Token::new(thing.clone(), module), 10));
     drop(queue.enqueue::<PLAIN, _, _>(Token::of(thing.clone())));
 }

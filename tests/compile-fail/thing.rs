@@ -5,10 +5,13 @@
 pub(super) use crate::abstractions::{
     module::ModuleRef,
     workqueue::{
+        arm,
         cancel_sync,
         disarm,
         impl_has_token_work,
         Queue,
+        QueueKind,
+        RunsOn,
         Token, //
     },
 };
@@ -33,6 +36,7 @@ pub(super) const PLAIN: u64 = 1;
 #[pin_data]
 pub(super) struct Thing {
     pub(super) value: u32,
+    queue: Queue,
     #[pin]
     timer: DelayedWork<Self, TIMER>,
     #[pin]
@@ -42,14 +46,22 @@ pub(super) struct Thing {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, TIMER> for Thing { self.timer }
 }
+
+impl RunsOn<TIMER> for Thing {
+    fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
 impl_has_token_work! {
     impl HasPlainWork<PLAIN> for Thing { self.plain }
 }
 
 impl Thing {
-    pub(super) fn init() -> impl PinInit<Self> {
+    pub(super) fn init(queue: Queue) -> impl PinInit<Self> {
         pin_init!(Self {
             value: 0,
+            queue,
             timer <- new_delayed_work!("rmpath_misuse"),
             plain <- new_work!("rmpath_misuse"),
         })

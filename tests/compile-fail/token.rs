@@ -10,20 +10,20 @@ fn is_not_cloned(token: &Token<Thing, ModuleRef>) {
     drop(copy);
 }
 
-fn arms_once(queue: &Queue, token: Token<Thing, ModuleRef>) {
-    let spare = queue.arm::<TIMER, _, _>(token, 10);
-    drop(queue.arm::<TIMER, _, _>(token, 20)); //~ E0382: use of moved value: `token`
+fn arms_once(token: Token<Thing, ModuleRef>) {
+    let spare = arm::<TIMER, _, _>(token, 10);
+    drop(arm::<TIMER, _, _>(token, 20)); //~ E0382: use of moved value: `token`
     drop(spare);
 }
 
 /// Put here, and again by `run`.
-fn is_not_put_when_it_was_given_away(queue: &Queue, token: Token<Thing, ModuleRef>) {
-    drop(queue.arm::<TIMER, _, _>(token, 10));
+fn is_not_put_when_it_was_given_away(token: Token<Thing, ModuleRef>) {
+    drop(arm::<TIMER, _, _>(token, 10));
     drop(token); //~ E0382: use of moved value: `token`
 }
 
-fn from_arm_is_not_ignored(queue: &Queue, token: Token<Thing, ModuleRef>) {
-    queue.arm::<TIMER, _, _>(token, 10); //~ unused_must_use: unused return value
+fn from_arm_is_not_ignored(token: Token<Thing, ModuleRef>) {
+    arm::<TIMER, _, _>(token, 10); //~ unused_must_use: unused return value
 }
 
 /// Whoever cancels puts what the item held.
@@ -44,6 +44,6 @@ fn of_a_timer_is_not_cancelled_as_plain_work(thing: &Thing) {
     drop(cancel_sync::<TIMER, _, _>(thing)); //~ E0277: the trait bound `thing::Thing: HasPlainWork<0>` is not satisfied
 }
 
-fn of_plain_work_is_not_armed(queue: &Queue, token: Token<Thing>) {
-    drop(queue.arm::<PLAIN, _, _>(token, 10)); //~ E0277: the trait bound `thing::Thing: HasDelayedWork<thing::Thing, 1>` is not satisfied
+fn of_plain_work_is_not_armed(token: Token<Thing>) {
+    drop(arm::<PLAIN, _, _>(token, 10)); //~ E0277: the trait bound `thing::Thing: HasDelayedWork<thing::Thing, 1>` is not satisfied
 }

@@ -84,6 +84,13 @@ struct Object {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, TIMER> for Object { self.timer }
 }
+
+impl RunsOn<TIMER> for Object {
+    fn queue(&self) -> &Queue {
+        &self.queue
+    }
+}
+
 impl_has_token_work! {
     impl HasPlainWork<PLAIN> for Object { self.plain }
 }
@@ -124,8 +131,7 @@ impl WorkItem<TIMER> for Object {
                 drop(token);
             }
             Script::Rearm if runs <= 2 => {
-                let queue = token.queue.clone();
-                drop(queue.arm::<TIMER, _, _>(token, 0));
+                drop(arm::<TIMER, _, _>(token, 0));
                 return;
             }
             Script::Rearm => drop(token),
@@ -193,7 +199,7 @@ impl WorkItem<PLAIN> for Racer {
 fn race(object: &Arc<Object>, round: u32) {
     if let Ok(token) = token(object) {
         let delay = if round % 2 == 0 { NEVER } else { 0 };
-        drop(object.queue.arm::<TIMER, _, _>(token, delay));
+        drop(arm::<TIMER, _, _>(token, delay));
     }
     drop(disarm::<TIMER, _, _>(&**object));
 }
@@ -207,7 +213,7 @@ mod tests {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
         let object = Object::new(&queue, &record, Script::Drop)?;
-        let superseded = queue.arm::<TIMER, _, _>(token(&object)?, NEVER).is_some();
+        let superseded = arm::<TIMER, _, _>(token(&object)?, NEVER).is_some();
         let pending = refcount();
         let cancelled = disarm::<TIMER, _, _>(&*object);
         let won = cancelled.is_some();
@@ -232,7 +238,7 @@ mod tests {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
         let object = Object::new(&queue, &record, Script::Drop)?;
-        drop(queue.arm::<TIMER, _, _>(token(&object)?, NEVER));
+        drop(arm::<TIMER, _, _>(token(&object)?, NEVER));
         let cancelled = disarm::<TIMER, _, _>(&*object);
         drop(object);
         let held = record.drops.load(Relaxed);
@@ -250,7 +256,7 @@ mod tests {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
         let object = Object::new(&queue, &record, Script::Drop)?;
-        drop(queue.arm::<TIMER, _, _>(token(&object)?, 0));
+        drop(arm::<TIMER, _, _>(token(&object)?, 0));
         record.done.wait_for_completion();
         let ran = refcount();
         let cancelled = disarm_sync::<TIMER, _, _>(&*object).is_some();
@@ -290,7 +296,7 @@ mod tests {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
         let object = Object::new(&queue, &record, Script::Wait)?;
-        drop(queue.arm::<TIMER, _, _>(token(&object)?, 0));
+        drop(arm::<TIMER, _, _>(token(&object)?, 0));
         record.started.wait_for_completion();
         let cancelled = disarm::<TIMER, _, _>(&*object).is_some();
         let running = refcount();
@@ -314,14 +320,14 @@ mod tests {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
         let object = Object::new(&queue, &record, Script::Drop)?;
-        drop(queue.arm::<TIMER, _, _>(token(&object)?, NEVER));
-        let superseded = queue.arm::<TIMER, _, _>(token(&object)?, NEVER / 2);
+        drop(arm::<TIMER, _, _>(token(&object)?, NEVER));
+        let superseded = arm::<TIMER, _, _>(token(&object)?, NEVER / 2);
         let came_back = superseded.is_some();
         let both = refcount();
         drop(superseded);
         let one = refcount();
         // The deadline moves: this would not end otherwise.
-        let superseded = queue.arm::<TIMER, _, _>(token(&object)?, msecs_to_jiffies(1));
+        let superseded = arm::<TIMER, _, _>(token(&object)?, msecs_to_jiffies(1));
         let came_back_again = superseded.is_some();
         drop(superseded);
         record.done.wait_for_completion();
@@ -345,7 +351,7 @@ mod tests {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
         let object = Object::new(&queue, &record, Script::Rearm)?;
-        drop(queue.arm::<TIMER, _, _>(token(&object)?, 0));
+        drop(arm::<TIMER, _, _>(token(&object)?, 0));
         record.done.wait_for_completion();
         let left = disarm_sync::<TIMER, _, _>(&*object).is_some();
         let after = refcount();
@@ -369,7 +375,7 @@ mod tests {
         let object = Object::new(&queue, &record, Script::Drop)?;
         let reference: Option<ModuleRef> = None;
         let armed = reference.map(|module| {
-            drop(queue.arm::<TIMER, _, _>(Token::new(object.clone(), module), NEVER));
+            drop(arm::<TIMER, _, _>(Token::new(object.clone(), module), NEVER));
         });
         let pending = disarm::<TIMER, _, _>(&*object).is_some();
         let after = refcount();
@@ -389,7 +395,7 @@ mod tests {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
         let object = Object::new(&queue, &record, Script::Drop)?;
-        drop(queue.arm::<TIMER, _, _>(token(&object)?, msecs_to_jiffies(20)));
+        drop(arm::<TIMER, _, _>(token(&object)?, msecs_to_jiffies(20)));
         drop(object);
         let held = record.drops.load(Relaxed);
         record.done.wait_for_completion();
