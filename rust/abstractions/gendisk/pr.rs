@@ -15,7 +15,10 @@ use crate::{
     abstractions::block_device::Bdev,
     bindings, //
 };
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     prelude::*,
     sync::ArcBorrow, //
@@ -49,7 +52,7 @@ pub(crate) enum Command<'a> {
     /// Takes all registrations away, and the reservation.
     Clear { key: u64 },
     /// Which keys are registered.
-    ReadKeys(&'a mut Keys),
+    ReadKeys(Keys<'a>),
     /// Whose the reservation is.
     ReadReservation(&'a mut Held),
 }
@@ -128,53 +131,55 @@ impl From<Error> for Failure {
 ///
 /// # Invariants
 ///
-/// `raw` is valid and has room for `room` keys.
-pub(crate) struct Keys {
+/// `raw` is valid for `'a`, has room for `room` keys, and is nobody else's meanwhile.
+pub(crate) struct Keys<'a> {
     raw: NonNull<bindings::pr_keys>,
     room: u32,
+    _words: PhantomData<&'a mut [u64]>,
 }
 
 /// Room for keys that is ours.
 ///
 /// # Invariants
 ///
-/// `keys` leads into `_words`, which does not change its length.
+/// `words` begins with a [`pr_keys`](bindings::pr_keys), behind which there is room for `room` keys.
 pub(crate) struct KeyBuffer {
-    keys: Keys,
-    _words: KVVec<u64>,
+    words: KVVec<u64>,
+    room: u32,
 }
 
 impl KeyBuffer {
     /// Room for so many keys. `ENOMEM`; may sleep.
     pub(crate) fn new(room: u32) -> Result<Self> {
         const { assert!(size_of::<bindings::pr_keys>() == size_of::<u64>()) };
-        let mut words = KVVec::from_elem(0u64, room as usize + 1, GFP_KERNEL)?;
-        let raw = NonNull::new(words.as_mut_ptr()).ok_or(ENOMEM)?.cast();
         // INVARIANT: The header is as large as one word, and each key is one.
         Ok(Self {
-            keys: Keys { raw, room },
-            _words: words,
+            words: KVVec::from_elem(0u64, room as usize + 1, GFP_KERNEL)?,
+            room,
         })
     }
 
     /// To be filled.
-    pub(crate) fn keys(&mut self) -> &mut Keys {
-        &mut self.keys
+    pub(crate) fn keys(&mut self) -> Keys<'_> {
+        // INVARIANT: By our invariant there is that room, and `self` is borrowed for as long.
+        Keys {
+            // SAFETY: There is at least one word, so that it is allocated.
+            raw: unsafe { NonNull::new_unchecked(self.words.as_mut_ptr().cast()) },
+            room: self.room,
+            _words: PhantomData,
+        }
     }
 
     /// How many keys the device has, which may be more than there was room for.
     pub(crate) fn count(&self) -> u32 {
-        // SAFETY: By the type invariants it is valid.
-        unsafe { (*self.keys.raw.as_ptr()).num_keys }
+        // SAFETY: By the type invariant that is what they begin with.
+        unsafe { (*self.words.as_ptr().cast::<bindings::pr_keys>()).num_keys }
     }
 
     /// Whether it has this key, as far as there was room.
     pub(crate) fn contains(&self, key: u64) -> bool {
-        let count = self.count().min(self.keys.room) as usize;
-        // SAFETY: By the type invariants it is valid.
-        let first = unsafe { (*self.keys.raw.as_ptr()).keys.as_ptr() };
-        // SAFETY: By the type invariants there is room for so many, and all of it was written.
-        unsafe { core::slice::from_raw_parts(first, count) }.contains(&key)
+        let count = self.count().min(self.room) as usize;
+        self.words.iter().skip(1).take(count).any(|word| *word == key)
     }
 }
 
@@ -345,9 +350,13 @@ impl<T: Operations> Table<T> {
         // SAFETY: As above.
         let raw = unsafe { NonNull::new_unchecked(raw) };
         // INVARIANT: As above.
-        let mut keys = Keys { raw, room };
+        let keys = Keys {
+            raw,
+            room,
+            _words: PhantomData,
+        };
         // SAFETY: As this is called.
-        unsafe { Self::reservation(bdev, &mut Command::ReadKeys(&mut keys)) }
+        unsafe { Self::reservation(bdev, &mut Command::ReadKeys(keys)) }
     }
 
     /// # Safety
