@@ -239,12 +239,21 @@ class Session(ioctls.Commands):
         return "; ".join(stuck()) or "nobody"
 
     def do_snapshot(self):
-        parts = ["refcnt " + self._text(pathlib.Path("/sys/module/rmpath/refcnt"))]
+        # Whoever looks for partitions just now is soon done.
+        refcnt = pathlib.Path("/sys/module/rmpath/refcnt")
+        before = self._text(refcnt)
+        parts = self._heads()
+        while (now := self._text(refcnt)) != before:
+            before, parts = now, self._heads()
+        return "; ".join(["refcnt " + now] + parts)
+
+    def _heads(self):
+        parts = []
         for head in sorted(pathlib.Path("/sys/block").glob("rmpath*")):
             files = ["rmpath/state", "rmpath/wwid", "size", "rmpath/delayed_removal_secs", "rmpath/iopolicy"]
             parts.append(" ".join([head.name] + [self._text(head / f) for f in files]))
             parts += [f"{name} {self._text(folder / 'state')}" for name, folder in self._path_folders(head.name)]
-        return "; ".join(parts)
+        return parts
 
     def do_mark(self):
         if self.kmsg < 0:

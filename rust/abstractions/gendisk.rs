@@ -36,7 +36,9 @@ use crate::{
             Bio, //
         },
         block_device::{
+            DevT,
             IdKind,
+            SharedDevice,
             KIND_OWN, //
         },
         class::BlockClass,
@@ -45,6 +47,7 @@ use crate::{
             DeviceData, //
         },
         errno::eopnotsupp,
+        module::ModuleRef,
         kobject::{
             Kobject,
             Parent, //
@@ -85,6 +88,10 @@ const MAX_SECTORS: u64 = (1 << 54) - 1;
 pub(crate) trait Operations: Send + Sync + Sized + 'static {
     /// Attributes beside those of every disk, or none.
     const ATTRIBUTES: Option<&'static AttributeGroups<Self>>;
+
+    /// What keeps the module as long as the data is there: whoever has the last reference to the disk
+    /// calls its functions when it puts that, and need not have the disk open.
+    fn module(&self) -> &ModuleRef;
 
     /// A bio has been submitted. May sleep, unless the bio is `REQ_NOWAIT`.
     fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio);
@@ -189,6 +196,7 @@ impl NewDisk {
         let mut writer = NullTerminatedFormatter::new(name_buffer).ok_or(EINVAL)?;
         writer.write_fmt(name).map_err(|_| EINVAL)?;
 
+        let _: &ModuleRef = data.module();
         let raw = Arc::into_raw(data);
         // SAFETY: By the type invariant the disk is ours alone.
         unsafe {
@@ -312,6 +320,12 @@ impl DiskRef {
         Self { disk, links }
     }
 
+    /// Its number.
+    pub(crate) fn dev(&self) -> DevT {
+        // SAFETY: By the type invariant the disk is valid; its number is set once it is added.
+        DevT::from_raw(unsafe { (*device_of(self.as_ptr())).devt })
+    }
+
     fn as_ptr(&self) -> *mut bindings::gendisk {
         self.disk.as_ptr()
     }
@@ -325,14 +339,22 @@ impl DiskRef {
         f(self.as_ptr())
     }
 
-    /// Tells user space that the disk has changed (`KOBJ_CHANGE`). May sleep.
-    pub(crate) fn changed(&self) {
-        // SAFETY: By the type invariant the disk is valid.
-        unsafe { bindings::disk_uevent(self.as_ptr(), bindings::kobject_action_KOBJ_CHANGE) };
+    /// Tells user space that the disk has changed (`KOBJ_CHANGE`). `ENODEV` if it is gone. May sleep.
+    pub(crate) fn changed(&self) -> Result {
+        self.with_links(|disk| {
+            // SAFETY: The disk was added, and its removal waits.
+            unsafe { bindings::disk_uevent(disk, bindings::kobject_action_KOBJ_CHANGE) };
+            Ok(())
+        })
     }
 
     /// Looks for partitions. May sleep for as long as a read of the disk takes.
     pub(crate) fn scan_partitions(&self) {
+        // With the first opener the page cache learns how large the disk's blocks are, and with the
+        // last it is emptied. A disk that cannot be opened is on its way out.
+        let Ok(_open) = SharedDevice::open(self.dev()) else {
+            return;
+        };
         let disk = self.as_ptr();
         // SAFETY: By the type invariant the disk is valid.
         unsafe { bindings::rmpath_disk_clear_state(disk, bindings::GD_SUPPRESS_PART_SCAN) };

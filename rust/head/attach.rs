@@ -347,7 +347,7 @@ impl Head {
         Self::kick(this.as_arc_borrow());
 
         // The uevent of the disk came before its folder.
-        disk_ref.changed();
+        let _ = disk_ref.changed();
         drop(
             this.shared
                 .scan
@@ -453,9 +453,13 @@ impl Head {
         Self::notify(this.as_arc_borrow());
     }
 
-    /// Makes all that a member needs. It is in sysfs when this returns. Under `setup`.
+    /// Makes all that a member needs. It is in sysfs when this returns. `EBUSY` if a path of the same
+    /// name is still being closed. Under `setup`.
     fn member(&self, path: ArcPath, disk: &DiskRef, parent: Parent<'_>) -> Result<Member, Refusal> {
-        path.device().link_to(disk).map_err(failed("slaves link"))?;
+        path.device().link_to(disk).map_err(|error| {
+            let error = if error == EEXIST { EBUSY } else { error };
+            failed("slaves link")(error)
+        })?;
         let handle = path.handle().clone();
         let listing = Shared::list(&self.shared, path.device().dev(), &handle);
         let listing = listing.map_err(failed("index of paths"))?;

@@ -24,6 +24,7 @@ use crate::abstractions::{
         pr,
         Operations, //
     },
+    module::ModuleRef,
     workqueue::{
         Queue,
         Token, //
@@ -41,6 +42,10 @@ use kernel::{
 #[vtable]
 impl Operations for Head {
     const ATTRIBUTES: Option<&'static AttributeGroups<Self>> = Some(&sysfs::DISK);
+
+    fn module(&self) -> &ModuleRef {
+        &self.module
+    }
 
     #[inline]
     fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio) {

@@ -241,7 +241,8 @@ impl Head {
         inner.shrunk = judgement.shrunk;
         drop(inner);
 
-        disk.set_read_only(judgement.read_only);
+        // It is not removed under `setup`.
+        let _ = disk.set_read_only(judgement.read_only);
         if judgement.sectors != ours.sectors && disk.set_sectors(judgement.sectors).is_ok() {
             pr_info!("rmpath{}: has {} sectors now\n", this.id, judgement.sectors);
             this.inner.lock().geometry = Some(Geometry {

@@ -47,20 +47,25 @@ impl DiskRef {
     }
 
     /// Gives the disk another size, in sectors of 512 bytes, and tells user space (`RESIZE=1`).
-    /// `EINVAL` if it is too large. May sleep.
+    /// `EINVAL` if it is too large, `ENODEV` if the disk is gone. May sleep.
     pub(crate) fn set_sectors(&self, sectors: u64) -> Result {
         if sectors > MAX_SECTORS {
             return Err(EINVAL);
         }
-        // SAFETY: By the type invariant the disk is valid.
-        unsafe { bindings::set_capacity_and_notify(self.as_ptr(), sectors) };
-        Ok(())
+        self.with_links(|disk| {
+            // SAFETY: The disk was added, and its removal waits.
+            unsafe { bindings::set_capacity_and_notify(disk, sectors) };
+            Ok(())
+        })
     }
 
     /// Says whether the disk can only be read, beside what its user says (`BLKROSET`), and tells
-    /// user space of a change (`DISK_RO=`). May sleep.
-    pub(crate) fn set_read_only(&self, read_only: bool) {
-        // SAFETY: By the type invariant the disk is valid.
-        unsafe { bindings::set_disk_ro(self.as_ptr(), read_only) };
+    /// user space of a change (`DISK_RO=`). `ENODEV` if the disk is gone. May sleep.
+    pub(crate) fn set_read_only(&self, read_only: bool) -> Result {
+        self.with_links(|disk| {
+            // SAFETY: The disk was added, and its removal waits.
+            unsafe { bindings::set_disk_ro(disk, read_only) };
+            Ok(())
+        })
     }
 }

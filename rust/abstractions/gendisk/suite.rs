@@ -8,8 +8,7 @@ use crate::abstractions::{
     block_device::{
         BlockDevice,
         Holder,
-        SharedDevice, //
-    },
+    }, //
 };
 use kernel::{
     page::Page,
@@ -36,7 +35,7 @@ pub(crate) struct Record {
 }
 
 /// A disk that ends every bio at once, as it is told.
-pub(crate) struct TestDisk(pub(crate) Arc<Record>);
+pub(crate) struct TestDisk(Arc<Record>, ModuleRef);
 
 impl Drop for TestDisk {
     fn drop(&mut self) {
@@ -57,9 +56,14 @@ impl TestDisk {
         let disk = NewDisk::new(Limits::stacking())?.add(
             fmt!("rmpath_test{number}"),
             SECTORS,
-            Arc::new(Self(record.clone()), GFP_KERNEL)?,
+            Self::new(&record)?,
         )?;
         Ok((disk, record))
+    }
+
+    fn new(record: &Arc<Record>) -> Result<Arc<Self>> {
+        let module = ModuleRef::try_get().ok_or(ENODEV)?;
+        Ok(Arc::new(Self(record.clone(), module), GFP_KERNEL)?)
     }
 
     fn record() -> Result<Arc<Record>> {
@@ -80,6 +84,10 @@ impl TestDisk {
 #[vtable]
 impl Operations for TestDisk {
     const ATTRIBUTES: Option<&'static AttributeGroups<Self>> = None;
+
+    fn module(&self) -> &ModuleRef {
+        &self.1
+    }
 
     fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio) {
         this.0.bios.fetch_add(1, Relaxed);
@@ -110,15 +118,6 @@ impl Operations for TestDisk {
         // In a test the thread that waits for this keeps the module.
         drop(this);
         record.freed.complete_all();
-    }
-}
-
-impl DiskRef {
-    /// Its number.
-    pub(crate) fn dev(&self) -> crate::abstractions::block_device::DevT {
-        // SAFETY: By the type invariant the disk is valid; its number is set once it is added.
-        let dev = unsafe { (*device_of(self.as_ptr())).devt };
-        crate::abstractions::block_device::DevT::from_raw(dev)
     }
 }
 
@@ -189,7 +188,7 @@ mod tests {
     #[test]
     fn a_disk_that_is_not_added_gives_its_data_back() -> Result {
         let record = TestDisk::record()?;
-        let data = Arc::new(TestDisk(record.clone()), GFP_KERNEL)?;
+        let data = TestDisk::new(&record)?;
         let added = NewDisk::new(Limits::stacking())?.add(
             fmt!("a_name_that_is_longer_than_disk_names_can_be"),
             SECTORS,

@@ -25,6 +25,7 @@ use crate::abstractions::{
         Operations, //
     },
     kunit::FailingAllocations,
+    module::ModuleRef,
     percpu_ref::{
         Live,
         LiveRef, //
@@ -126,11 +127,16 @@ struct Top {
     good: Arc<Atomic<u32>>,
     below: Arc<Live<Below>>,
     freed: Arc<Completion>,
+    module: ModuleRef,
 }
 
 #[vtable]
 impl Operations for Top {
     const ATTRIBUTES: Option<&'static AttributeGroups<Self>> = None;
+
+    fn module(&self) -> &ModuleRef {
+        &self.module
+    }
 
     fn submit_bio(this: ArcBorrow<'_, Self>, bio: Bio) {
         let io = Io {
@@ -196,6 +202,7 @@ impl Stack {
             good: good.clone(),
             below: below.clone(),
             freed: freed.clone(),
+            module: ModuleRef::try_get().ok_or(ENODEV)?,
         };
         let data = Arc::new(data, GFP_KERNEL)?;
         let mut limits = Limits::stacking();
