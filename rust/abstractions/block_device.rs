@@ -178,6 +178,12 @@ impl Bdev {
         unsafe { bindings::rmpath_bdev_write_cache(self.as_ptr()) }
     }
 
+    /// Whether it takes bios that would rather fail than wait (`REQ_NOWAIT`).
+    pub(super) fn is_nowait(&self) -> bool {
+        // SAFETY: The device is open, so it has a queue.
+        unsafe { bindings::rmpath_bdev_nowait(self.as_ptr()) }
+    }
+
     /// Empties that cache. Errors of the device. May sleep, for as long as the device does.
     pub(crate) fn flush(&self) -> Result {
         // SAFETY: The device is open.
@@ -315,15 +321,17 @@ pub(crate) trait Holder: Send + Sync + Sized + 'static {
 ///
 /// # Invariants
 ///
-/// `file` is an open file of a block device that was claimed for `holder` (its address, and
-/// `Operations::<H>::OPS`).
+/// `file` is an open file of a block device that was claimed for `holder` (the address of what is in
+/// the box, which is nobody else's, and `Operations::<H>::OPS`).
 pub(crate) struct BlockDevice<H: Holder> {
     file: NonNull<bindings::file>,
     bdev: NonNull<bindings::block_device>,
     /// The disk that it is linked to.
     link: SetOnce<DiskRef>,
-    // Dropped last: `mark_dead` may find it until the claim is gone.
-    holder: Arc<H>,
+    // Dropped last: `mark_dead` may find it until the claim is gone. In a box, so that no two claims are
+    // for the same address: who claims a device again for the same, as the block layer lets one, leads
+    // `mark_dead` astray for a moment.
+    holder: KBox<Arc<H>>,
 }
 
 // SAFETY: A file may be used and closed from any thread; the holder is `Send` and `Sync`.
@@ -347,10 +355,10 @@ impl<H: Holder> Operations<H> {
     /// released.
     unsafe extern "C" fn mark_dead(bdev: *mut bindings::block_device, _surprise: bool) {
         // SAFETY: The caller promises that the lock is held, so that the holder stays.
-        let holder = unsafe { (*bdev).bd_holder }.cast_const().cast::<H>();
+        let holder = unsafe { (*bdev).bd_holder }.cast_const().cast::<Arc<H>>();
         // SAFETY: The holder of a device claimed by a `BlockDevice<H>` is the address of its
         // `Arc<H>`, which is there until the claim is gone, for which the lock is needed.
-        H::mark_dead(unsafe { ArcBorrow::from_raw(holder) });
+        H::mark_dead(unsafe { &*holder }.as_arc_borrow());
         // Last: now the holder may go.
         // SAFETY: The lock is held by this thread, and the caller expects us to release it.
         unsafe { bindings::mutex_unlock(core::ptr::addr_of_mut!((*bdev).bd_holder_lock)) };
@@ -361,14 +369,15 @@ impl<H: Holder> BlockDevice<H> {
     /// Opens the device for ourselves alone.
     ///
     /// `EBUSY` if somebody else has claimed it, `ENXIO` if it has gone, `EROFS` if it can only be
-    /// read, else what its driver says. May sleep, for as long as the driver does.
+    /// read, `ENOMEM`, else what its driver says. May sleep, for as long as the driver does.
     pub(crate) fn open(dev: DevT, holder: Arc<H>) -> Result<Self> {
-        // SAFETY: The holder's address stays valid, and the claim unique, until `drop`.
+        let holder = KBox::new(holder, GFP_KERNEL)?;
+        // SAFETY: The address in the box stays valid, and ours alone, until `drop`.
         let file = from_err_ptr(unsafe {
             bindings::bdev_file_open_by_dev(
                 dev.0,
                 bindings::RMPATH_BLK_OPEN_READ_WRITE,
-                Arc::as_ptr(&holder).cast_mut().cast(),
+                core::ptr::from_ref(&*holder).cast_mut().cast(),
                 &Operations::<H>::OPS,
             )
         })?;

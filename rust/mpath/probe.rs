@@ -27,12 +27,15 @@ pub(crate) enum Answer {
     Alive,
     /// It does not.
     Broken,
-    /// The read did not get that far.
+    /// The read did not get that far, or would have had to wait to be sent.
     Unclear,
 }
 
 /// What the status of a probe's read says about the path. Any context.
 pub(crate) fn answer(status: BlkStatus) -> Answer {
+    if status == BlkStatus::AGAIN {
+        return Answer::Unclear;
+    }
     match verdict(status) {
         Verdict::Done | Verdict::Return => Answer::Alive,
         Verdict::RetryLater => Answer::Unclear,
@@ -179,7 +182,7 @@ mod tests {
         ] {
             assert_eq!(answer(status), Answer::Broken);
         }
-        for status in [BlkStatus::RESOURCE, BlkStatus::DEV_RESOURCE] {
+        for status in [BlkStatus::RESOURCE, BlkStatus::DEV_RESOURCE, BlkStatus::AGAIN] {
             assert_eq!(answer(status), Answer::Unclear);
         }
     }

@@ -63,7 +63,9 @@ impl<R: Reader> BlockRead<R> {
     }
 
     /// Reads the first block. [`Reader::end_read`] is called when it is there, or is not to be had,
-    /// perhaps before this returns. The device does not retry for long (`REQ_FAILFAST_TRANSPORT`).
+    /// perhaps before this returns. The device does not retry for long (`REQ_FAILFAST_TRANSPORT`). If
+    /// it can do without, nobody waits until it takes the read (`REQ_NOWAIT`): it ends with
+    /// [`BlkStatus::AGAIN`] then.
     ///
     /// Context: may sleep, as `submit_bio()` may.
     pub(crate) fn submit(self, reader: R) {
@@ -73,6 +75,10 @@ impl<R: Reader> BlockRead<R> {
         // INVARIANT: In flight from here on.
         let bdev = (*request.reader.insert(reader)).as_ref();
         let block = bdev.logical_block_size().min(length);
+        let nowait = match bdev.is_nowait() {
+            true => bindings::RMPATH_REQ_NOWAIT,
+            false => 0,
+        };
         let bdev = bdev.as_ptr();
         let raw: *mut Request<R> = &mut **request;
         // SAFETY: The request was just leaked, so it is valid until `end_io`.
@@ -87,7 +93,7 @@ impl<R: Reader> BlockRead<R> {
                 bdev,
                 vec,
                 1,
-                bindings::RMPATH_REQ_OP_READ | bindings::RMPATH_REQ_FAILFAST_TRANSPORT,
+                bindings::RMPATH_REQ_OP_READ | bindings::RMPATH_REQ_FAILFAST_TRANSPORT | nowait,
             )
         };
         // SAFETY: The bio has room for one segment; the buffer is in the direct mapping, as all that
