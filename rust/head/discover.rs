@@ -226,10 +226,10 @@ impl Discovery {
         }
         match assemble(&self.shared, dev, form) {
             Ok(()) | Err(Refusal::Unwanted | Refusal::Duplicate) => false,
-            // Somebody may be looking at it just now, or its head be on its way out. Who keeps it
-            // may do so.
+            // Somebody may be looking at it just now, its head be on its way out, the path of its name
+            // that was there before not have gone yet, or memory be short. Who keeps it may do so.
             Err(Refusal::Open(error)) if error == EBUSY || error == ENXIO => true,
-            Err(Refusal::Failed(error, _)) if error == EAGAIN => true,
+            Err(Refusal::Failed(error, _)) if [EAGAIN, EBUSY, ENOMEM].contains(&error) => true,
             // What exists already is told of while the module is being loaded.
             Err(Refusal::NotReady) => true,
             Err(refusal) => {

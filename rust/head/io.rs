@@ -325,6 +325,8 @@ impl Head {
             return Route::End(clone, status);
         }
         if clone.is_nowait() {
+            // Whoever comes again instead shall not do so for ever.
+            Self::begin_waiting(this, set);
             return Route::End(clone, BlkStatus::AGAIN);
         }
         Self::count(&this.requeued);

@@ -126,9 +126,7 @@ impl Head {
                 } else if this.gate.load(Relaxed) != Gate::Park as u32 {
                     Wait::Over
                 } else {
-                    if !nonblocking {
-                        Self::begin_waiting(this, set);
-                    }
+                    Self::begin_waiting(this, set);
                     Wait::Yes
                 }
             });

@@ -301,6 +301,10 @@ impl Head {
         });
         if refused.is_ok() && !done.is_empty() {
             self.pr_key.store(change.new, Relaxed);
+            if change.new == 0 {
+                // A path that is away now has it still when it comes back.
+                self.stale_key.store(change.before(key), Relaxed);
+            }
             self.note_debts(registrations, change.before(key), &owing);
             return Ok(());
         }
