@@ -22,6 +22,8 @@ is "$(value "$secs") $(snapshot)" "60 $before" "and nothing has changed"
 server w
 is "$(ask w "open /dev/$HEAD")" OK "a writer opens the head"
 count_is 2 "a head and an opener"
+# quickly SERVER WANT CMD: for eventually.
+quickly() { [ "$(ask "$1" "$3")" = "$2" ]; }
 fail_path() { attr "$A/state" failed >/dev/null; }
 # begin SECS WHAT: with that time and no usable path, a write waits. Sets $start.
 begin() {
@@ -50,6 +52,14 @@ is "$(ask w "read 0 4096")" EIO "and changes nothing"
 attr "$A/state" optimized >/dev/null
 is "$(ask w "write 0 4096 2")" OK "a usable one ends it"
 remove_path nbb
+
+# Nor does who would rather come again than wait do so for ever.
+is "$(attr "$secs" 3)" OK "3 s for who does not wait"
+fail_path
+is "$(ask w "nowait 0 4096")" EAGAIN "a read that may not wait comes back"
+eventually 30 "and fails when the time is over" quickly w EIO "nowait 0 4096"
+attr "$A/state" optimized >/dev/null
+is "$(ask w "read 0 4096")" OK "a usable path ends that too"
 
 # What has been on its way before fails with the error that it met there.
 if [ -e "$(inject_file nba)" ]; then
