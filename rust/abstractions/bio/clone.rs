@@ -190,7 +190,7 @@ impl<P: CloneOps> Clone<P> {
         // SAFETY: The memory is ours, from the cache of the set.
         // INVARIANT: The original is plain. The set is that of the target, which is about to be there;
         // it does not move with that, since it is pinned.
-        let bio = unsafe { Frame::fill(frame, set, orig, Form::Sent, private()) };
+        let bio = unsafe { Frame::fill(frame, set, orig, Form::Sent, private) };
         // SAFETY: All is set but the target. The original is plain.
         unsafe { Self::divert(bio, target, flags) };
     }

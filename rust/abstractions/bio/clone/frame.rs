@@ -66,7 +66,8 @@ pub(in crate::abstractions::bio) struct Frame<P: CloneOps> {
 
 impl<P: CloneOps> Frame<P> {
     /// Sets all fields of a frame but `target` and `bio`; returns the latter. The original counts as under
-    /// way from here on.
+    /// way from here on. `private` is made where it is to be: made before, it would come by way of the
+    /// stack.
     ///
     /// # Safety
     ///
@@ -77,7 +78,7 @@ impl<P: CloneOps> Frame<P> {
         set: &BioSet<P>,
         orig: Bio,
         form: Form,
-        private: P,
+        private: impl FnOnce() -> P,
     ) -> NonNull<bindings::bio> {
         let accounted = orig.start_accounting();
         let frame = frame.as_ptr();
@@ -87,7 +88,7 @@ impl<P: CloneOps> Frame<P> {
             core::ptr::addr_of_mut!((*frame).orig).write(orig.into_raw());
             core::ptr::addr_of_mut!((*frame).accounted).write(accounted);
             core::ptr::addr_of_mut!((*frame).form).write(form);
-            core::ptr::addr_of_mut!((*frame).private).write(private);
+            core::ptr::addr_of_mut!((*frame).private).write(private());
         }
         // SAFETY: It is a field of an object.
         unsafe { NonNull::new_unchecked(Opaque::cast_into(&raw const (*frame).bio)) }

@@ -105,7 +105,7 @@ impl<P: CloneOps> BioSet<P> {
             },
         };
         // SAFETY: The frame is ours, and its memory is the set's.
-        let bio = unsafe { Frame::fill(frame, self, orig, form, private) };
+        let bio = unsafe { Frame::fill(frame, self, orig, form, || private) };
         // INVARIANT: All fields of the frame are set, and the clone was counted.
         Ok(Clone(bio, PhantomData))
     }
