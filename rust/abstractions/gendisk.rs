@@ -47,11 +47,11 @@ use crate::{
             DeviceData, //
         },
         errno::eopnotsupp,
-        module::ModuleRef,
         kobject::{
             Kobject,
             Parent, //
         },
+        module::ModuleRef,
     },
     bindings, //
 };

@@ -124,11 +124,7 @@ impl RunsOn<PROBE> for PathHandle {
 
 impl PathHandle {
     /// That of a path whose head is not known yet. `ENOMEM`.
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        access: AccessState,
-        weight: u32,
-    ) -> Result<Arc<Self>> {
+    pub(super) fn new(shared: &Arc<Shared>, access: AccessState, weight: u32) -> Result<Arc<Self>> {
         let inflight = PerCpuCounter::new()?;
         let history = History {
             vitals: Vitals::new()?,

@@ -182,7 +182,11 @@ mod tests {
         ] {
             assert_eq!(answer(status), Answer::Broken);
         }
-        for status in [BlkStatus::RESOURCE, BlkStatus::DEV_RESOURCE, BlkStatus::AGAIN] {
+        for status in [
+            BlkStatus::RESOURCE,
+            BlkStatus::DEV_RESOURCE,
+            BlkStatus::AGAIN,
+        ] {
             assert_eq!(answer(status), Answer::Unclear);
         }
     }

@@ -179,7 +179,11 @@ impl KeyBuffer {
     /// Whether it has this key, as far as there was room.
     pub(crate) fn contains(&self, key: u64) -> bool {
         let count = self.count().min(self.room) as usize;
-        self.words.iter().skip(1).take(count).any(|word| *word == key)
+        self.words
+            .iter()
+            .skip(1)
+            .take(count)
+            .any(|word| *word == key)
     }
 }
 

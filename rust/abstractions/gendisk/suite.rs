@@ -4,10 +4,10 @@
 
 use super::*;
 use crate::abstractions::{
-    bio::status::BlkStatus, //
+    bio::status::BlkStatus,
     block_device::{
         BlockDevice,
-        Holder,
+        Holder, //
     }, //
 };
 use kernel::{

@@ -375,7 +375,10 @@ mod tests {
         let object = Object::new(&queue, &record, Script::Drop)?;
         let reference: Option<ModuleRef> = None;
         let armed = reference.map(|module| {
-            drop(arm::<TIMER, _, _>(Token::new(object.clone(), module), NEVER));
+            drop(arm::<TIMER, _, _>(
+                Token::new(object.clone(), module),
+                NEVER,
+            ));
         });
         let pending = disarm::<TIMER, _, _>(&*object).is_some();
         let after = refcount();

@@ -85,11 +85,7 @@ impl<P: CloneOps> BioSet<P> {
     /// given back with [`BlkStatus::AGAIN`], and so is `private`. With integrity or encryption, cloning these can fail
     /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
     #[inline(never)]
-    pub(crate) fn clone_bio(
-        &self,
-        orig: Bio,
-        private: P,
-    ) -> Result<Clone<P>, (Bio, P, BlkStatus)> {
+    pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, P, BlkStatus)> {
         if !self.clones.try_get() {
             return Err((orig, private, BlkStatus::IOERR));
         }

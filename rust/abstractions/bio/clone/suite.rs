@@ -342,7 +342,10 @@ mod tests {
             if let Some(failing) = FailingAllocations::begin() {
                 refused = read_sector_with(&stack.device, bindings::RMPATH_REQ_NOWAIT).unwrap_or(1);
                 drop(failing);
-                unsent = stack.below.try_get().map_or(2, |below| below.2.load(Relaxed));
+                unsent = stack
+                    .below
+                    .try_get()
+                    .map_or(2, |below| below.2.load(Relaxed));
             }
             // Waits for ever, were the clone that was not made still counted.
             stack.end();
