@@ -15,17 +15,10 @@ make() {
 	echo 0 >"$(hattr "$HEAD" no_path_timeout_secs)"
 	ask sys "open /dev/$HEAD" >/dev/null
 }
-# uses NAME DISK-OR-BOTH: ten reads go there and succeed. If the disks had more than these, somebody else has read, and
-# it is measured again.
+# uses NAME DISK-OR-BOTH: ten reads go there and succeed.
 uses() {
-	local try ra rb got
-	for try in 1 2 3 4 5; do
-		ra=$(stat_of "$a" 1) rb=$(stat_of "$b" 1)
-		got=$(sysio_reads 10)
-		ra=$(($(stat_of "$a" 1) - ra)) rb=$(($(stat_of "$b" 1) - rb))
-		[ $((ra + rb)) -gt 10 ] || break
-		diag "try $try: $ra and $rb reads"
-	done
+	local ra rb got
+	read -r got ra rb <<<"$(counted_reads sys 10 "$a" "$b")"
 	case $2 in
 	both) is "$got $((ra >= 4)) $((rb >= 4))" "OK 1 1" "$1 ($ra and $rb)" ;;
 	"$a") is "$got $ra $rb" "OK 10 0" "$1" ;;

@@ -33,19 +33,7 @@ letters_are() { [ "$(letters "$1")" = "$2" ]; }
 message() { dmset message rmt-a 0 "$@"; }
 # share N DISK...: N direct reads of the map; prints how many each of these disks got. Every CPU may take turns of its
 # own, so that two paths need not get the same.
-share() {
-	local disk i got=OK
-	declare -A was
-	for disk in "${@:2}"; do was[$disk]=$(stat_of "$disk" 1); done
-	for ((i = 0; i < $1; i++)); do
-		tell m "read $((i * 4096)) 4096"
-		receive m
-		got=$reply
-		[ "$got" = OK ] || break
-	done
-	for disk in "${@:2}"; do got+=" $(($(stat_of "$disk" 1) - was[$disk]))"; done
-	echo "$got"
-}
+share() { counted_reads m "$@"; }
 
 # dm core loads the module. modprobe must find it as it would when it is installed: a tree with depmod's tables over
 # the kernel's own.

@@ -25,9 +25,7 @@ done
 ask sys "open /dev/$HEAD" >/dev/null
 uses() {
 	local ra rb got
-	ra=$(stat_of "$a" 1) rb=$(stat_of "$b" 1)
-	got=$(sysio_reads 10)
-	ra=$(($(stat_of "$a" 1) - ra)) rb=$(($(stat_of "$b" 1) - rb))
+	read -r got ra rb <<<"$(counted_reads sys 10 "$a" "$b")"
 	case $2 in
 	both) is "$got $((ra > 0)) $((rb > 0)) $((ra + rb))" "OK 1 1 10" "$1 ($ra and $rb)" ;;
 	any) is "$got $((ra + rb))" "OK 10" "$1 ($ra and $rb)" ;;

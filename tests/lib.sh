@@ -309,6 +309,30 @@ remove_head() {
 # stat_of DISK FIELD: read_ios is 1, write_ios 5, discard_ios 12, flush_ios 16 (Documentation/block/stat.rst).
 stat_of() { local fields; read -r -a fields <"/sys/block/$1/stat"; echo "${fields[$2 - 1]}"; }
 
+# counted_reads SERVER N DISK...: N direct reads of what the server has open; prints OK, or what one of them ended with,
+# and how many reads each of these disks had. If that is more than N, somebody else has read from them (who has them open
+# is said), and it is done again.
+counted_reads() {
+	local try disk i got sum nodes=("${@:3}")
+	declare -A was
+	for try in 1 2 3 4 5; do
+		got=OK sum=0
+		for disk in "${@:3}"; do was[$disk]=$(stat_of "$disk" 1); done
+		for ((i = 0; i < $2; i++)); do
+			tell "$1" "read $((i * 4096)) 4096"
+			receive "$1"
+			[ "$reply" = OK ] || { got=$reply; break; }
+		done
+		for disk in "${@:3}"; do
+			i=$(($(stat_of "$disk" 1) - was[$disk]))
+			got+=" $i" sum=$((sum + i))
+		done
+		((sum > $2)) || break
+		diag "try $try: $got; open: $(ask sys "openers ${nodes[*]/#//dev/}")" >&2
+	done
+	echo "$got"
+}
+
 # snapshot: all that a refused request must leave as it was.
 snapshot() { ask sys snapshot; }
 

@@ -30,7 +30,7 @@ the arguments, one each, or else line by line from standard input:
     dm WHAT MAP ...          create, load LEN TARGET PARAMS..., clear, suspend [noflush], resume, message WORD..., table,
                              status, remove
     paths HEAD               the disks that are its paths, in order
-    openers                  the processes that have a node of a head open, and that node
+    openers [PREFIX ...]     the processes that have a node open that begins so (one of a head), and that node
     stuck                    the tasks in uninterruptible sleep, each with what it waits in
     snapshot                 all heads and paths and their settings, and the module's references
     mark                     forget what the kernel has logged so far
@@ -223,14 +223,15 @@ class Session(ioctls.Commands):
     def do_paths(self, head):
         return " ".join(name for name, _ in self._path_folders(head))
 
-    def do_openers(self):
+    def do_openers(self, *prefixes):
+        prefixes = prefixes or ("/dev/rmpath",)
         found = []
         for fd in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
             try:
                 node = os.readlink(fd)
             except OSError:
                 continue  # It has ended.
-            if node.startswith("/dev/rmpath"):
+            if node.startswith(prefixes):
                 found.append(f"{self._text(fd.parents[1] / 'comm')} has {node}")
         return "; ".join(found) or "nobody"
 
