@@ -34,6 +34,7 @@ mod removal;
 mod reservation;
 mod spec;
 mod sysfs;
+mod timers;
 mod weight;
 mod wwid;
 
@@ -287,7 +288,7 @@ pub(crate) struct Head {
     registrations: Mutex<()>,
     /// The reservation key that is registered on every path in use; 0 is none.
     pr_key: Atomic<u64>,
-    /// One that a path may still have that has left; 0 is none. Changed under `setup`.
+    /// One that a path may still have that has left; 0 is none, and always has been.
     stale_key: Atomic<u64>,
     #[pin]
     inner: Mutex<Inner>,

@@ -25,10 +25,7 @@ use super::{
         Features,
         Table, //
     },
-    timeout::{
-        Wait,
-        QUEUE_IF_NO_PATH_TIMEOUT_SECS, //
-    },
+    timeout::QUEUE_IF_NO_PATH_TIMEOUT_SECS,
     Queues, //
 };
 use crate::{
@@ -75,6 +72,7 @@ use crate::{
         },
     },
     mpath::{
+        deadline::Deadline,
         group::{
             Builder,
             Demand,
@@ -152,7 +150,7 @@ pub(super) struct State {
     /// Keep I/O when there is no path, as configured.
     pub(super) queue_if_no_path: bool,
     /// There is no path, I/O is kept, and that has an end.
-    pub(super) wait: Option<Wait>,
+    pub(super) wait: Option<Deadline>,
     pub(super) suspend: Suspend,
     /// Clones without a path, or on their way to another one.
     pub(super) parked: BioList<Kept>,

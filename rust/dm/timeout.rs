@@ -18,13 +18,19 @@ use super::target::{
     State,
     NO_PATH, //
 };
-use crate::abstractions::{
-    module::ModuleRef,
-    workqueue::{
-        arm,
-        disarm,
-        secs_to_jiffies,
-        Token, //
+use crate::{
+    abstractions::{
+        module::ModuleRef,
+        workqueue::{
+            arm,
+            disarm,
+            secs_to_jiffies,
+            Token, //
+        },
+    },
+    mpath::deadline::{
+        Deadline,
+        Expiry, //
     },
 };
 use kernel::{
@@ -33,31 +39,12 @@ use kernel::{
         atomic::Atomic,
         ArcBorrow, //
     },
-    time::{
-        Delta,
-        Instant,
-        Monotonic, //
-    },
     workqueue::WorkItem, //
 };
 
 /// For how many seconds a map without a limit of its own waits; 0: without an end. A change holds
 /// for waits that begin after it, as dm-multipath's parameter of this name.
 pub(crate) static QUEUE_IF_NO_PATH_TIMEOUT_SECS: Atomic<u32> = Atomic::new(0);
-
-/// A wait that has an end.
-pub(super) struct Wait {
-    since: Instant<Monotonic>,
-    secs: u32,
-}
-
-impl Wait {
-    /// How long it still is; `None` if it is over.
-    fn remaining(&self) -> Option<Delta> {
-        let left = Delta::from_secs(i64::from(self.secs)) - self.since.elapsed();
-        (!left.is_negative() && !left.is_zero()).then_some(left)
-    }
-}
 
 /// Tokens that came back, to be dropped when the lock is released.
 type Superseded = [Option<Token<Multipath, ModuleRef>>; 2];
@@ -93,10 +80,7 @@ impl Multipath {
         };
         // There is always one: a map has a reference on the module.
         let module = ModuleRef::try_get()?;
-        state.wait = Some(Wait {
-            since: Instant::now(),
-            secs,
-        });
+        state.wait = Some(Deadline::from_now(secs));
         let token = Token::new(this.into(), module);
         arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs))
     }
@@ -108,17 +92,15 @@ impl WorkItem<NO_PATH> for Multipath {
     fn run(token: Self::Pointer) {
         let this = token.object().clone();
         let mut state = this.state.lock();
-        // Nothing of what was true when this was armed need be true now.
-        let Some(wait) = &state.wait else {
-            return;
-        };
-        if let Some(left) = wait.remaining() {
-            // Rounded up, so that this ends.
-            let secs = u32::try_from(left.as_millis() / 1000 + 1).unwrap_or(u32::MAX);
-            let superseded = arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs));
-            drop(state);
-            drop(superseded);
-            return;
+        match Expiry::of(state.wait.as_ref().map(Deadline::left)) {
+            Expiry::Ended => return,
+            Expiry::Later(secs) => {
+                let superseded = arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs));
+                drop(state);
+                drop(superseded);
+                return;
+            }
+            Expiry::Now => (),
         }
         state.wait = None;
         state.queue_if_no_path = false;

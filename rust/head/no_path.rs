@@ -2,11 +2,13 @@
 
 //! How long I/O waits for a path that is there, but not usable.
 //!
-//! The first bio that has to wait begins the time, `no_path_timeout_secs`. When it is over and still
+//! The first bio that has to wait, or that would rather come again, begins the time,
+//! `no_path_timeout_secs`. When it is over and still
 //! no path is usable, what waits fails, and I/O fails at once until one is. With no path at all it is
 //! the pending removal that ends the wait, not this.
 
 use super::{
+    timers::NoPath,
     Head,
     Inner,
     PathSet,
@@ -124,28 +126,26 @@ impl WorkItem<NO_PATH> for Head {
         let head = owner.as_arc_borrow();
         let mut inner = head.inner.lock();
         let mut waiting = head.waiting.lock();
-        // Nothing of what was true when the timer fired need be true now.
-        let Some(deadline) = *waiting else {
-            return;
-        };
-        let expired = inner.state == State::Live && !inner.has_usable();
-        if let (true, Some(left)) = (expired, deadline.left()) {
-            // The time was moved, or another wait has begun.
-            let delay = secs_to_jiffies(left);
-            let superseded = arm::<NO_PATH, _, _>(token, delay);
-            drop(waiting);
-            drop(inner);
-            drop(superseded);
-            return;
+        let left = waiting.as_ref().map(Deadline::left);
+        let decided = NoPath::of(inner.state, inner.has_usable(), left);
+        match decided {
+            NoPath::Nothing => return,
+            NoPath::Later(secs) => {
+                let superseded = arm::<NO_PATH, _, _>(token, secs_to_jiffies(secs));
+                drop(waiting);
+                drop(inner);
+                drop(superseded);
+                return;
+            }
+            NoPath::Over | NoPath::Expire => *waiting = None,
         }
-        *waiting = None;
         drop(waiting);
-        if expired {
+        if decided == NoPath::Expire {
             inner.expired = true;
             head.update_gate(&inner);
         }
         drop(inner);
-        if expired {
+        if decided == NoPath::Expire {
             pr_warn!(
                 "rmpath{}: no path has become usable, failing I/O\n",
                 head.id

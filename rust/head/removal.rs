@@ -11,6 +11,7 @@
 use super::{
     io::Gate,
     path::PathHandle,
+    timers::Removal,
     Head,
     Inner,
     State,
@@ -266,33 +267,34 @@ impl WorkItem<REMOVAL> for Head {
         let mut registry = head.shared.registry.lock();
         let mut inner = head.inner.lock();
 
-        // Nothing of what was true when this was armed need be true now.
-        if inner.state != State::Pending {
-            drop(inner);
-            drop(registry);
-            drop(setup);
-            drop(head);
-            return;
-        }
-        if let Some(secs) = inner.remaining_secs() {
-            let superseded = arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs));
-            drop(inner);
-            drop(registry);
-            drop(setup);
-            drop(superseded);
-            return;
-        }
-
-        if !inner.members.is_empty() {
-            // Their devices are in use until their I/O has ended. Whoever closes the last one comes
-            // back to this; other I/O has waited long enough.
-            inner.expired = true;
-            head.update_gate(&inner);
-            drop(inner);
-            drop(registry);
-            drop(setup);
-            Self::settle(head.as_arc_borrow());
-            return;
+        let members = !inner.members.is_empty();
+        match Removal::of(inner.state, inner.remaining_secs(), members) {
+            Removal::Nothing => {
+                drop(inner);
+                drop(registry);
+                drop(setup);
+                drop(head);
+                return;
+            }
+            Removal::Later(secs) => {
+                let superseded = arm::<REMOVAL, _, _>(token, secs_to_jiffies(secs));
+                drop(inner);
+                drop(registry);
+                drop(setup);
+                drop(superseded);
+                return;
+            }
+            Removal::DevicesFirst => {
+                // They are in use until their I/O has ended; other I/O has waited long enough.
+                inner.expired = true;
+                head.update_gate(&inner);
+                drop(inner);
+                drop(registry);
+                drop(setup);
+                Self::settle(head.as_arc_borrow());
+                return;
+            }
+            Removal::Die => (),
         }
 
         inner.state = State::Dying;

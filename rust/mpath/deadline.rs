@@ -42,6 +42,29 @@ impl Deadline {
     }
 }
 
+/// What the work of such a timer finds when it runs. It may have waited for the very lock under which
+/// somebody ended the wait, and cancelled it in vain, or moved its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    /// Nobody waits.
+    Ended,
+    /// So many seconds are left.
+    Later(u32),
+    /// It is over.
+    Now,
+}
+
+impl Expiry {
+    /// `wait`: if somebody waits, what [`Deadline::left`] says of that.
+    pub(crate) fn of(wait: Option<Option<u32>>) -> Self {
+        match wait {
+            None => Self::Ended,
+            Some(Some(secs)) => Self::Later(secs),
+            Some(None) => Self::Now,
+        }
+    }
+}
+
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let waited = self.start.elapsed().as_millis();
@@ -78,5 +101,12 @@ mod tests {
         assert_eq!(left(u32::MAX, 10_000), Some(u32::MAX - 9));
         assert!(Deadline::from_now(u32::MAX).left().is_some());
         assert!(Deadline::from_now(0).left().is_none());
+    }
+
+    #[test]
+    fn a_wait_that_has_ended_does_not_expire() {
+        assert_eq!(Expiry::of(None), Expiry::Ended);
+        assert_eq!(Expiry::of(Some(left(3, 1000))), Expiry::Later(3));
+        assert_eq!(Expiry::of(Some(left(3, 3000))), Expiry::Now);
     }
 }
