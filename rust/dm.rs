@@ -42,6 +42,8 @@ pub(crate) struct Queues {
     /// Raises events, which takes memory and waits for it: not on the queue that I/O waits for. On the
     /// same CPU all the same, where it comes after I/O that was to be submitted first.
     events: Queue,
+    /// Sends the reads that ask whether a path is well: a device may keep whoever does that.
+    probes: Queue,
 }
 
 /// The front end, as long as there is this.
@@ -60,6 +62,7 @@ pub(crate) fn register(as_multipath: bool) -> Result<Front> {
     let queues = Queues {
         requeue: Queue::new(c"rmpath_dm_requeue", QueueKind::Reclaim)?,
         events: Queue::new(c"rmpath_dm_events", QueueKind::Reclaim)?,
+        probes: Queue::new(c"rmpath_dm_probes", QueueKind::Unbound)?,
     };
     let queues = Arc::new(queues, GFP_KERNEL)?;
     let multipath = if as_multipath {

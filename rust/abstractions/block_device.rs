@@ -178,12 +178,6 @@ impl Bdev {
         unsafe { bindings::rmpath_bdev_write_cache(self.as_ptr()) }
     }
 
-    /// Whether it takes bios that would rather fail than wait (`REQ_NOWAIT`).
-    pub(super) fn is_nowait(&self) -> bool {
-        // SAFETY: The device is open, so it has a queue.
-        unsafe { bindings::rmpath_bdev_nowait(self.as_ptr()) }
-    }
-
     /// Empties that cache. Errors of the device. May sleep, for as long as the device does.
     pub(crate) fn flush(&self) -> Result {
         // SAFETY: The device is open.

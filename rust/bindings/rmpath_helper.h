@@ -79,7 +79,6 @@ unsigned int rmpath_bdev_logical_block_size(struct block_device *bdev);
 bool rmpath_bdev_is_partition(struct block_device *bdev);
 bool rmpath_bdev_is_zoned(struct block_device *bdev);
 bool rmpath_bdev_write_cache(struct block_device *bdev);
-bool rmpath_bdev_nowait(struct block_device *bdev);
 bool rmpath_bdev_read_only(struct block_device *bdev);
 bool rmpath_disk_has_slaves(struct gendisk *disk);
 bool rmpath_disk_live(struct gendisk *disk);

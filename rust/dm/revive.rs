@@ -32,6 +32,7 @@ use crate::{
         workqueue::{
             arm,
             disarm_sync,
+            impl_has_token_work,
             Token, //
         },
     },
@@ -45,18 +46,27 @@ use crate::{
     },
 };
 use kernel::{
+    alloc::flags::__GFP_NOWARN,
+    new_mutex,
     prelude::*,
     sync::{
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        Mutex, //
     },
     time::{
         msecs_to_jiffies,
         Instant,
         Msecs, //
     },
-    workqueue::WorkItem, //
+    workqueue::{
+        new_work,
+        Work,
+        WorkItem, //
+    },
 };
+
+const SUBMIT: u64 = 0;
 
 const NS_PER_SEC: u64 = 1_000_000_000;
 const NS_PER_MSEC: u64 = 1_000_000;
@@ -133,6 +143,33 @@ impl Reader for Read {
         let superseded = Multipath::plan_revivals(self.map.as_arc_borrow(), &mut state);
         drop(state);
         drop(superseded);
+    }
+}
+
+/// A read that is to be sent, by a work item of its own: a device whose queue is frozen, or full, keeps
+/// whoever does it. Until it is sent, too, the map's end waits for it.
+#[pin_data]
+struct Submission {
+    #[pin]
+    read: Mutex<Option<(BlockRead<Read>, Read)>>,
+    #[pin]
+    work: Work<Self, SUBMIT>,
+}
+
+impl_has_token_work! {
+    impl HasPlainWork<SUBMIT> for Submission { self.work }
+}
+
+impl WorkItem<SUBMIT> for Submission {
+    type Pointer = Token<Self>;
+
+    fn run(token: Self::Pointer) {
+        let read = token.read.lock().take();
+        // Nothing of the map is left in it.
+        drop(token);
+        if let Some((read, reader)) = read {
+            read.submit(reader);
+        }
     }
 }
 
@@ -229,11 +266,28 @@ impl Multipath {
         let Ok(read) = BlockRead::new(device.as_ref()) else {
             return false;
         };
-        read.submit(Read {
+        let reader = Read {
             map: this.into(),
             number: path.number,
             device,
-        });
+        };
+        let submission = Arc::pin_init(
+            pin_init!(Submission {
+                read <- new_mutex!(Some((read, reader)), "rmpath_dm_submission"),
+                work <- new_work!("rmpath_dm_submit"),
+            }),
+            // Memory may not be had before I/O has ended that waits for this.
+            GFP_ATOMIC | __GFP_NOWARN,
+        );
+        let Ok(submission) = submission else {
+            return false;
+        };
+        // It is new, so it is not queued already.
+        drop(
+            this.queues
+                .probes
+                .enqueue::<SUBMIT, _, _>(Token::of(submission)),
+        );
         true
     }
 }

@@ -25,11 +25,6 @@ __rust_helper bool rmpath_bdev_is_zoned(struct block_device *bdev)
 	return bdev_is_zoned(bdev);
 }
 
-__rust_helper bool rmpath_bdev_nowait(struct block_device *bdev)
-{
-	return bdev_nowait(bdev);
-}
-
 __rust_helper bool rmpath_bdev_write_cache(struct block_device *bdev)
 {
 	return bdev_write_cache(bdev);

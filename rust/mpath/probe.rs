@@ -27,15 +27,12 @@ pub(crate) enum Answer {
     Alive,
     /// It does not.
     Broken,
-    /// The read did not get that far, or would have had to wait to be sent.
+    /// The read did not get that far.
     Unclear,
 }
 
 /// What the status of a probe's read says about the path. Any context.
 pub(crate) fn answer(status: BlkStatus) -> Answer {
-    if status == BlkStatus::AGAIN {
-        return Answer::Unclear;
-    }
     match verdict(status) {
         Verdict::Done | Verdict::Return => Answer::Alive,
         Verdict::RetryLater => Answer::Unclear,
@@ -182,11 +179,7 @@ mod tests {
         ] {
             assert_eq!(answer(status), Answer::Broken);
         }
-        for status in [
-            BlkStatus::RESOURCE,
-            BlkStatus::DEV_RESOURCE,
-            BlkStatus::AGAIN,
-        ] {
+        for status in [BlkStatus::RESOURCE, BlkStatus::DEV_RESOURCE] {
             assert_eq!(answer(status), Answer::Unclear);
         }
     }

@@ -46,6 +46,9 @@ struct Request<R> {
 /// A read that was not submitted yet.
 pub(crate) struct BlockRead<R: Reader>(KBox<Request<R>>);
 
+// SAFETY: Until it is submitted it is memory that nobody else knows, without a reader.
+unsafe impl<R: Reader> Send for BlockRead<R> {}
+
 impl<R: Reader> BlockRead<R> {
     /// Memory for a read of one logical block of the device. `ENOMEM`. Any context: it neither waits
     /// for memory, which may be freed only by I/O that waits for this read, nor complains.
@@ -63,9 +66,8 @@ impl<R: Reader> BlockRead<R> {
     }
 
     /// Reads the first block. [`Reader::end_read`] is called when it is there, or is not to be had,
-    /// perhaps before this returns. The device does not retry for long (`REQ_FAILFAST_TRANSPORT`). If
-    /// it can do without, nobody waits until it takes the read (`REQ_NOWAIT`): it ends with
-    /// [`BlkStatus::AGAIN`] then.
+    /// perhaps before this returns. The device does not retry for long (`REQ_FAILFAST_TRANSPORT`). Not
+    /// with `REQ_NOWAIT`, which a device that sleeps would refuse and go on sleeping.
     ///
     /// Context: may sleep, as `submit_bio()` may.
     pub(crate) fn submit(self, reader: R) {
@@ -75,10 +77,6 @@ impl<R: Reader> BlockRead<R> {
         // INVARIANT: In flight from here on.
         let bdev = (*request.reader.insert(reader)).as_ref();
         let block = bdev.logical_block_size().min(length);
-        let nowait = match bdev.is_nowait() {
-            true => bindings::RMPATH_REQ_NOWAIT,
-            false => 0,
-        };
         let bdev = bdev.as_ptr();
         let raw: *mut Request<R> = &mut **request;
         // SAFETY: The request was just leaked, so it is valid until `end_io`.
@@ -93,7 +91,7 @@ impl<R: Reader> BlockRead<R> {
                 bdev,
                 vec,
                 1,
-                bindings::RMPATH_REQ_OP_READ | bindings::RMPATH_REQ_FAILFAST_TRANSPORT | nowait,
+                bindings::RMPATH_REQ_OP_READ | bindings::RMPATH_REQ_FAILFAST_TRANSPORT,
             )
         };
         // SAFETY: The bio has room for one segment; the buffer is in the direct mapping, as all that
