@@ -20,11 +20,14 @@
 //! }
 //!
 //! let folder = Dir::new(c"rmpath");
-//! let file = File::new(&folder, fmt!("rmpath{}", head.id), head.clone())?;
+//! let file = File::new(&folder, fmt!("rmpath{}", head.id), head.clone(), &module)?;
 //! drop(file); // nobody is in `show` any more; who still has it open reads EIO
 //! ```
 
-use crate::bindings;
+use crate::{
+    abstractions::module::ModuleRef,
+    bindings, //
+};
 use core::{
     marker::PhantomData,
     mem::zeroed, //
@@ -96,7 +99,15 @@ unsafe impl<T: Show> Sync for File<T> {}
 
 impl<T: Show> File<T> {
     /// Makes a file that only root may read. `ENOMEM` for its name; may sleep.
-    pub(crate) fn new(dir: Arc<Dir>, name: fmt::Arguments<'_>, data: Arc<T>) -> Result<Self> {
+    ///
+    /// Not during the module's init, in which there is no reference on it: who opens the file then would
+    /// have one that a failing init does not count.
+    pub(crate) fn new(
+        dir: Arc<Dir>,
+        name: fmt::Arguments<'_>,
+        data: Arc<T>,
+        _module: &ModuleRef,
+    ) -> Result<Self> {
         let name = CString::try_from_fmt(name)?;
         // SAFETY: The name is a valid string, and `dir` a folder or an error, for which nothing is
         // made. The operations are static; `data` stays until the file is removed.

@@ -70,6 +70,7 @@ use kernel::{
         Write, //
     },
     new_mutex,
+    page::PAGE_SIZE,
     prelude::*,
     static_lock_class,
     str::NullTerminatedFormatter,
@@ -350,14 +351,16 @@ impl DiskRef {
 
     /// Looks for partitions. May sleep for as long as a read of the disk takes.
     pub(crate) fn scan_partitions(&self) {
-        // With the first opener the page cache learns how large the disk's blocks are, and with the
-        // last it is emptied. A disk that cannot be opened is on its way out.
-        let Ok(_open) = SharedDevice::open(self.dev()) else {
-            return;
-        };
         let disk = self.as_ptr();
         // SAFETY: By the type invariant the disk is valid.
         unsafe { bindings::rmpath_disk_clear_state(disk, bindings::GD_SUPPRESS_PART_SCAN) };
+        // SAFETY: As above; it has its first block device, and a queue.
+        let block = unsafe { bindings::rmpath_bdev_logical_block_size((*disk).part0) };
+        // The page cache learns with the first opener that the disk's blocks are larger than a page.
+        let open = (block as usize > PAGE_SIZE).then(|| SharedDevice::open(self.dev()));
+        if matches!(open, Some(Err(_))) {
+            return;
+        }
         // SAFETY: As above.
         let open_mutex = unsafe { core::ptr::addr_of_mut!((*disk).open_mutex) };
         // SAFETY: The mutex is part of the disk.

@@ -42,7 +42,7 @@ impl NoIo {
 
 impl Drop for NoIo {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the flags are this thread's from before the section.
+        // SAFETY: By the type invariant they are the flags that this section has set for the thread.
         unsafe { bindings::rmpath_memalloc_noio_restore(self.flags) };
     }
 }

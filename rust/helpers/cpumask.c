@@ -15,5 +15,5 @@ __rust_helper int rmpath_cpumask_print(char *buf, size_t size, const struct cpum
 
 __rust_helper int rmpath_cpu_to_node(unsigned int cpu)
 {
-	return cpu_to_node(cpu);
+	return cpu_possible(cpu) ? cpu_to_node(cpu) : NUMA_NO_NODE;
 }

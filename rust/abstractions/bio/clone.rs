@@ -29,13 +29,16 @@
 //!     fn failed(clone: Clone<Self>, path: Self::Target, status: BlkStatus) {
 //!         clone.finish(status);
 //!     }
+//!     fn not_sent(&self, path: &Self::Target) {
+//!         path.count_out();
+//!     }
 //! }
 //! // in submit_bio
 //! match path {
 //!     Some(path) => Clone::send(bio, HeadIo::new, path, Flags::default()),
 //!     None => match head.bios.clone_bio(bio, HeadIo::new()) {
 //!         Ok(clone) => head.parked.park(clone),
-//!         Err((bio, status)) => bio.end(status),
+//!         Err((bio, _, status)) => bio.end(status),
 //!     },
 //! }
 //! ```
@@ -147,6 +150,13 @@ impl<P: CloneOps> Clone<P> {
     pub(crate) fn original_sectors(&self) -> u32 {
         // SAFETY: By the invariant of the frame the original is valid and ours.
         (unsafe { (*self.orig()).bi_iter.bi_size }) >> 9
+    }
+
+    /// Whether the original goes beyond so many sectors, if there are any.
+    pub(crate) fn ends_behind(&self, sectors: u64) -> bool {
+        // SAFETY: By the invariant of the frame the original is valid and ours.
+        let first = unsafe { (*self.orig()).bi_iter.bi_sector };
+        sectors != 0 && first + u64::from(self.original_sectors()) > sectors
     }
 
     /// Whether the original empties the write cache before anything else (`REQ_PREFLUSH`).

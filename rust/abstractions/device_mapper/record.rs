@@ -6,6 +6,7 @@
 //! in which it came to `map`, as drivers/md/dm-bio-record.h does it. Going further than that, we
 //! also put back
 //!
+//! * no neighbour (`bi_next`), for a queue may have merged it with one;
 //! * `bi_opf`, as we have sent it: a lower device may add flags of its own, such as nvme's
 //!   `REQ_NVME_MPATH`, which must not come to a device that does not know them;
 //! * the place in the integrity data, which a transfer of a part has moved on;
@@ -22,7 +23,10 @@ use crate::{
 };
 #[cfg(any(CONFIG_BLK_DEV_INTEGRITY, CONFIG_KUNIT = "y"))]
 use core::mem::MaybeUninit;
-use core::ptr::addr_of_mut;
+use core::ptr::{
+    addr_of_mut,
+    null_mut, //
+};
 
 /// What lower devices change in a clone.
 pub(super) struct Record {
@@ -116,6 +120,8 @@ impl Record {
         // SAFETY: As above, for all of these.
         unsafe {
             (*bio).bi_flags = self.flags;
+            // A queue below may have merged it with another one, and ends both as they hang together.
+            (*bio).bi_next = null_mut();
             // Whoever has split it has counted it down; it came without children.
             (*bio).__bi_remaining.counter = 1;
             (*bio).bi_iter = self.iter;
@@ -125,7 +131,7 @@ impl Record {
         #[cfg(CONFIG_BLK_DEV_INTEGRITY)]
         {
             let integrity = match self.opf & bindings::RMPATH_REQ_INTEGRITY {
-                0 => core::ptr::null_mut(),
+                0 => null_mut(),
                 _ => {
                     // SAFETY: `write` has set it, since there is a payload.
                     let integrity = unsafe { self.integrity.assume_init() };
@@ -166,6 +172,7 @@ mod tests {
     fn use_up(bio: &mut bindings::bio) {
         bio.bi_opf |= bindings::RMPATH_REQ_INTEGRITY | bindings::RMPATH_REQ_DRV;
         bio.bi_flags |= 1 << bindings::BIO_REMAPPED;
+        bio.bi_next = bio;
         bio.__bi_remaining.counter = 0;
         bio.bi_iter.bi_sector += 8;
         bio.bi_iter.bi_size = 0;
@@ -192,6 +199,7 @@ mod tests {
         unsafe { record.restore(&mut *bio) };
 
         assert_eq!(bio.bi_flags, 1 << bindings::BIO_CLONED);
+        assert!(bio.bi_next.is_null());
         assert_eq!(bio.__bi_remaining.counter, 1);
         assert_eq!(bio.bi_iter.bi_sector, 2048);
         assert_eq!(bio.bi_iter.bi_size, 4096);
