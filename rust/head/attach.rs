@@ -146,6 +146,9 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What has failed when a path of the same name is still being closed.
+pub(super) const SLAVES: &str = "slaves link";
+
 /// Turns an error into a refusal that says what failed.
 fn failed(what: &'static str) -> impl Fn(Error) -> Refusal {
     move |error| Refusal::Failed(error, what)
@@ -322,7 +325,8 @@ impl Head {
         let disk_ref = disk.reference();
         let debug = this.shared.debug.clone();
         // Nothing depends on it.
-        let debug = debugfs::File::new(debug, fmt!("rmpath{}", this.id), this.clone()).ok();
+        let debug =
+            debugfs::File::new(debug, fmt!("rmpath{}", this.id), this.clone(), &this.module).ok();
         let member = this.member(path, &disk_ref, folder.as_parent())?;
 
         let mut inner = this.inner.lock();
@@ -458,7 +462,7 @@ impl Head {
     fn member(&self, path: ArcPath, disk: &DiskRef, parent: Parent<'_>) -> Result<Member, Refusal> {
         path.device().link_to(disk).map_err(|error| {
             let error = if error == EEXIST { EBUSY } else { error };
-            failed("slaves link")(error)
+            failed(SLAVES)(error)
         })?;
         let handle = path.handle().clone();
         let listing = Shared::list(&self.shared, path.device().dev(), &handle);

@@ -15,7 +15,8 @@
 use super::{
     attach::{
         assemble,
-        Refusal, //
+        Refusal,
+        SLAVES, //
     },
     registry::{
         AutoAttach,
@@ -206,8 +207,8 @@ impl Discovery {
             // A map over a head reports that head's identity: it is not a way to it.
             Ok(device) if device.is_stacked() => return false,
             Ok(device) => Identity::of(&device),
-            // Not there yet, or not any more.
-            Err(error) => return error == ENXIO,
+            // Not there yet, or not any more; or memory is short.
+            Err(error) => return [ENXIO, ENOMEM].contains(&error),
         };
         let Some(identity) = identity else {
             if form {
@@ -216,11 +217,10 @@ impl Discovery {
             return false;
         };
         if !form {
-            let head = identity
-                .wwid()
-                .ok()
-                .and_then(|wwid| self.shared.find(&wwid));
-            if head.is_none() {
+            let Ok(wwid) = identity.wwid() else {
+                return true;
+            };
+            if self.shared.find(&wwid).is_none() {
                 return false;
             }
         }
@@ -228,8 +228,9 @@ impl Discovery {
             Ok(()) | Err(Refusal::Unwanted | Refusal::Duplicate) => false,
             // Somebody may be looking at it just now, its head be on its way out, the path of its name
             // that was there before not have gone yet, or memory be short. Who keeps it may do so.
-            Err(Refusal::Open(error)) if error == EBUSY || error == ENXIO => true,
-            Err(Refusal::Failed(error, _)) if [EAGAIN, EBUSY, ENOMEM].contains(&error) => true,
+            Err(Refusal::Open(error)) if [EBUSY, ENXIO, ENOMEM].contains(&error) => true,
+            Err(Refusal::Failed(error, SLAVES)) if error == EBUSY => true,
+            Err(Refusal::Failed(error, _)) if [EAGAIN, ENOMEM].contains(&error) => true,
             // What exists already is told of while the module is being loaded.
             Err(Refusal::NotReady) => true,
             Err(refusal) => {

@@ -95,7 +95,7 @@ pub(super) struct PathHandle {
     /// What it was like until now.
     pub(super) history: KBox<History>,
     /// A reservation key that it may still have though the head has another or none, because it did
-    /// not answer when that changed; 0 is none. Changed under [`Head::registrations`].
+    /// not answer, or was away, when that changed; 0 is none. Changed under [`Head::registrations`].
     pub(super) stale_key: Atomic<u64>,
     /// A leaf.
     #[pin]

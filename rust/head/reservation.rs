@@ -23,6 +23,7 @@ use super::{
 use crate::abstractions::{
     bio::status::BlkStatus,
     block_device::Bdev,
+    errno::eopnotsupp,
     gendisk::pr::{
         Command,
         Failure,
@@ -133,10 +134,11 @@ impl HeadPath {
         let stale = &self.handle().stale_key;
         let change = match (key, stale.load(Relaxed)) {
             (0, 0) => return Ok(()),
+            // Whichever it has: others may have followed.
             (0, old) => Change {
                 old,
                 new: 0,
-                flags: 0,
+                flags: IGNORE_KEY,
             },
             (new, _) => Change {
                 old: 0,
@@ -145,8 +147,9 @@ impl HeadPath {
             },
         };
         match change.apply(self.device()) {
-            // It has gone another way.
+            // It has gone another way, or there never was one.
             Err(Failure::CONFLICT) if key == 0 => (),
+            Err(Failure::Errno(error)) if key == 0 && error == eopnotsupp() => (),
             result => result?,
         }
         stale.store(0, Relaxed);
@@ -303,7 +306,7 @@ impl Head {
             self.pr_key.store(change.new, Relaxed);
             if change.new == 0 {
                 // A path that is away now has it still when it comes back.
-                self.stale_key.store(change.before(key), Relaxed);
+                self.note_stale(change.before(key));
             }
             self.note_debts(registrations, change.before(key), &owing);
             return Ok(());
@@ -400,12 +403,16 @@ impl Head {
         path.take_key(key)
     }
 
-    /// A path has left, and may come back as another device: it still has what it has. Under `setup`.
+    /// A path has left, and may come back as another device: it still has what it has. Any context.
     pub(super) fn inherit_debt(&self, handle: &PathHandle) {
-        let stale = handle.stale_key.load(Relaxed);
-        if stale != 0 {
-            self.stale_key.store(stale, Relaxed);
-        }
+        self.note_stale(handle.stale_key.load(Relaxed));
+        self.note_stale(self.pr_key.load(Relaxed));
+    }
+
+    /// Paths that are away may have this key, unless it is 0. The first one is kept: that there is one
+    /// is what matters.
+    fn note_stale(&self, key: u64) {
+        let _ = self.stale_key.cmpxchg(0, key, Relaxed);
     }
 
     /// A path is to join: it may be one that has left. Under `setup`.
