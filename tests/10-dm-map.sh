@@ -72,7 +72,14 @@ server m
 is "$(ask m "open $(dm_node rmt-a)")" OK "it opens"
 is "$(ask m "write 0 1048576 1")" OK "and is written"
 for disk in "$a" "$b"; do is "$(sysio "open /dev/$disk" "verify 0 1048576 1")" OK "the data is on $disk"; done
+dm=$(basename "$(dm_node rmt-a)")
+n=$(stat_of "$dm" 1)
 like "$(share 20 "$a" "$b")" '^OK ([5-9]|1[0-5]) ([5-9]|1[0-5])$' "reads go round"
+n=$(($(stat_of "$dm" 1) - n))
+check "the map counts them ($n)" test "$n" -ge 20
+for disk in "$a" "$b"; do
+	check "it stands on $disk" test -e "/sys/block/$dm/slaves/$disk" -a -e "/sys/block/$disk/holders/$dm"
+done
 is "$(letters rmt-a)" AAA "the group and both paths are active"
 events=$(dmset info -c --noheadings -o events rmt-a)
 check "fail_path by name" message fail_path "/dev/$a"
@@ -158,6 +165,8 @@ check "a path is reinstated" message reinstate_path "/dev/$b"
 is "$(answer m)" OK "the write completes"
 is "$(sysio "open /dev/$a" "verify 4096 4096 11")" OK "the data is there"
 parked 12
+is "$(dm_errno remove rmt-a)" EBUSY "a map that is open is not removed"
+like "$(dmset info rmt-a)" 'State: +ACTIVE' "nor suspended by that"
 check "noflush suspend does not wait for it" within 120 dmset suspend --noflush rmt-a
 is "$(answer m 1)" NOTHING "it still waits"
 check "resume" within 120 dmset resume rmt-a

@@ -24,7 +24,7 @@ base=$(refcnt)
 fio_verify "/dev/$HEAD" "$secs" --ioengine=libaio --iodepth=4 --numjobs=2 --verify_backlog=32 >"$TMP/fio" 2>&1 &
 fio_pid=$!
 out=$("$TESTS/race.py" "$secs" "toggle $b -" "folder $HEAD $c" "toggle $c -" "states $HEAD $b" \
-	read read "open /dev/$HEAD" "open /dev/rmpath1" "secs $HEAD 3000 4000" \
+	read read "open /dev/$HEAD" "open /dev/rmpath1" "ioctl /dev/$HEAD" "ioctl /dev/rmpath1" "secs $HEAD 3000 4000" \
 	"set $HEAD no_path_timeout_secs 0 60 1" "set $HEAD probe_secs 0 1 2" "head nba nbb other" "head nba nbb other" \
 	"toggle nba other" rmmod) && ok "everything comes to its end" || not_ok "everything comes to its end"
 diag "$out"

@@ -4,7 +4,8 @@
 # changing states; loading a table, and messages to a map. Whatever it answers, the request is carried out or leaves
 # nothing behind: no head, no claim on the device, no reference.
 #
-# RMPATH_STRIDE  look at every so many allocations (default: 3 for a new head, 4 for a table, 1 for the rest)
+# RMPATH_STRIDE  look at every so many allocations (default: 3 for a new head, 4 for a table, 2 for a path that returns, 1
+#                for the rest)
 # Time limit: 1200 s
 . "$(dirname "$0")/lib.sh"
 
@@ -52,6 +53,15 @@ each "removing it" 1 $CLASS/remove_path device=/dev/nbb again_b "has_path $HEAD 
 P=$(path_dir "$HEAD" nba)
 each "failing it" 1 "$P/state" failed "echo optimized >$P/state" :
 each "the delay" 1 "$(hattr "$HEAD" delayed_removal_secs)" 60 "echo 0 >$(hattr "$HEAD" delayed_removal_secs)" :
+# A path returns to a head whose removal is pending, and fails to join: the removal stays pending.
+echo 3000 >"$(hattr "$HEAD" delayed_removal_secs)"
+remove_path nba && remove_path nbb && wait_for 60 hstate_is "$HEAD" removal-pending || not_ok "the removal is pending"
+count_is 2 "the pending removal is a reference"
+gone_again() { remove_path nba && wait_for 60 hstate_is "$HEAD" removal-pending && wait_for 60 no_path "$HEAD" nba; }
+each "the path that returns" 2 $CLASS/add_path "device=/dev/nba wwid=mem" gone_again "wait_for 60 free_disk nba"
+check "it can return" add_path "device=/dev/nba wwid=mem"
+is "$(hstate "$HEAD")" live "which ends the removal"
+count_is 1 "and gives its reference back"
 is "$(sysio "open /dev/$HEAD" "write 0 4096 1" "read 0 4096")" OK "the head works after all that"
 check "it goes" remove_head "$HEAD"
 count_is 0 "with its reference"

@@ -129,6 +129,23 @@ inject_none "$a"
 echo 1 >"$(hattr "$HEAD" probe_secs)"
 eventually 60 "until a probe succeeds" reads "$A/state" optimized
 is "$(answer r)" OK "and completes"
+
+# Somebody reinstates, again and again, paths that are broken: a read does not go on for ever.
+echo 0 >"$(hattr "$HEAD" probe_secs)"
+attr "$B/state" optimized >/dev/null
+inject "$a" READ TRANSPORT
+inject "$b" READ TRANSPORT
+failures=$(($(value "$A/failures") + $(value "$B/failures")))
+got='' start=$SECONDS
+tell r "read 0 4096"
+until IFS= read -r -t 0.05 -u "${server_out[r]}" got || [ $((SECONDS - start)) -gt $((120 * PATIENCE)) ]; do
+	echo optimized >"$A/state"
+	echo optimized >"$B/state"
+done
+is "$got" ENOLINK "reinstated again and again, broken paths give their error in the end"
+is "$(($(value "$A/failures") + $(value "$B/failures") - failures))" 33 "when the read was sent again 32 times"
+inject_none "$a"
+inject_none "$b"
 server_stop r
 ask sys close >/dev/null
 

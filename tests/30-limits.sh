@@ -20,12 +20,13 @@ rescanned() { echo 1 >"$(hattr "$HEAD" rescan)"; queue_is "$1" "$2"; }
 # Where all have them, where any has them, and the smallest.
 check "a path without cache and discard makes a head" join nbplain
 HEAD=$(head_of limits)
-is "$(queue "$HEAD" write_cache)" "write through" "it has no write cache"
+is "$(queue "$HEAD" write_cache) $(queue "$HEAD" fua)" "write through 0" "it has no write cache, and no FUA"
 is "$(queue "$HEAD" discard_max_bytes)" 0 "and no discard"
 is "$(queue "$HEAD" max_hw_sectors_kb)" 128 "its bios are as large as the path's"
 is "$(queue "$HEAD" nr_zones)" 0 "it has no zones"
 check "a path with both joins" join nbfull
-is "$(queue "$HEAD" write_cache)" "write back" "the head has a write cache"
+is "$(queue "$HEAD" write_cache) $(queue "$HEAD" fua)" "write back $(queue nbfull fua)" "the head has a write cache"
+is "$(queue nbfull fua)" 1 "and FUA, as that path"
 is "$(queue "$HEAD" discard_max_bytes)" 0 "but no discard"
 is "$(queue "$HEAD" discard_granularity)" 0 "and no granularity for it"
 is "$(queue "$HEAD" max_hw_sectors_kb)" 128 "the smaller size holds"
@@ -129,5 +130,19 @@ for a in logical_block_size physical_block_size minimum_io_size; do
 	check "$a is the paths'" follows "$a" nbbig1
 done
 is "$(sysio "open /dev/$HEAD" "read 512 512")" EINVAL "half a block cannot be read"
+
+# Zeroes: null_blk does not write them by itself.
+sdebug 1 dev_size_mb=64 lbpws=1 || bail "scsi_debug cannot be set up"
+disk=$(sdebug_disk 0)
+like "$(queue "$disk" write_zeroes_max_bytes)" '^[1-9]' "a SCSI disk writes zeroes"
+add_path "device=/dev/$disk" || bail "no head"
+HEAD=$(basename "$(dirname "$(readlink -f "/sys/block/$disk/holders"/rmpath*/rmpath)")")
+check "write_zeroes_max_bytes is the path's" follows write_zeroes_max_bytes "$disk"
+is "$(sysio "open /dev/$HEAD" "write 0 65536 5")" OK "something is written"
+check "and zeroes over it" blkdiscard -z -o 0 -l 65536 "/dev/$HEAD"
+is "$(sysio "open /dev/$HEAD" "zero 0 65536")" OK "they are there"
+nullb nbnone 64 || bail "null_blk cannot be set up"
+check "a path that does not write them joins" add_path "device=/dev/nbnone wwid=$(value "$(hattr "$HEAD" wwid)")"
+is "$(queue "$HEAD" write_zeroes_max_bytes)" 0 "then the head does not either"
 
 done_testing

@@ -41,6 +41,20 @@ refuse "and went by the paths" test "$(ios nbpoll1)" = "$before"
 quiet() { local r w; read -r r w <"/sys/block/$HEAD/inflight"; [ "$r $w" = "0 0" ]; }
 check "nothing is in flight" quiet
 
+# What is in a queue for polling ends when it is polled, at once; anything else takes half a second here.
+nullb nbslow 64 memory_backed=0 poll_queues=1 submit_queues=1 irqmode=2 completion_nsec=500000000 || bail "no slow disk"
+add_path "device=/dev/nbslow wwid=slow" || bail "no slow head"
+# took N ARG...: how long N reads of it take, in milliseconds.
+took() {
+	fio --name=took --filename="/dev/$(head_of slow)" --direct=1 --ioengine=io_uring --iodepth=1 --bs=4k --rw=randread \
+		--size=16m --number_ios="$1" --minimal "${@:2}" 2>"$TMP/fio" | cut -d ';' -f 9
+}
+ms=$(took 4)
+if [ "${ms:-0}" -ge 1500 ]; then ok "four reads that are not polled take $ms ms"; else not_ok "four reads take ${ms:-?} ms" "$(cat "$TMP/fio")"; fi
+ms=$(took 60 --hipri=1)
+if [ "${ms:-99999}" -le 15000 ]; then ok "sixty that are polled take $ms ms, not 30,000"; else not_ok "sixty polled reads take ${ms:-?} ms" "$(cat "$TMP/fio")"; fi
+check "the slow head goes" remove_head "$(head_of slow)"
+
 # Some have to be sent again.
 if [ -e "$(inject_file nbpoll1)" ]; then
 	inject nbpoll1 READ IOERR chance=4

@@ -135,6 +135,14 @@ server_stop o
 # Two paths that register for themselves.
 remove_path "$p2"
 is "$(ask h "pr register 0 a1")" OK "a key is registered with one path"
+nullb nbmute 64 || bail "no disk without reservations"
+log_mark
+is "$(attr $CLASS/add_path "device=/dev/nbmute wwid=$(value "$(hattr "$HEAD" wwid)")")" EOPNOTSUPP \
+	"a disk that cannot take the key does not join"
+is "$(log_ours | grep -c "reservation key")" 1 "and one line says why"
+is "$(paths "$HEAD")" "$p1" "the head is as it was"
+for n in 1 2 3 4; do quick "open /dev/$HEAD"; quick "write $((n * 4096)) 4096 $n"; done
+is "$(stat_of nbmute 5) $(sysio "open /dev/nbmute excl")" "0 OK" "nothing has been written there, and it is free"
 is "$(attr $CLASS/add_path "device=/dev/$o")" OK "a path with an identity of its own joins"
 is "$(ask h "pr keys")" "keys a1 a1" "it has registered the key for itself"
 dx=$(path_dir "$HEAD" "$o")

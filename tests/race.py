@@ -12,6 +12,7 @@ answers; the counts are printed. Exit status 1 when a thread does not come back.
     set HEAD FILE VALUE...  write an attribute of the head
     read                    read every attribute of every head and path
     open NODE               open, read a block, close
+    ioctl NODE              open, ask for the geometry, the SCSI bus and the reservation's holder, close
     head DISK DISK WWID     make a head of two paths and let it go in all ways
     rmmod                   try to unload the module
 """
@@ -19,6 +20,7 @@ answers; the counts are printed. Exit status 1 when a thread does not come back.
 import collections
 import ctypes
 import errno
+import fcntl
 import itertools
 import os
 import pathlib
@@ -30,6 +32,9 @@ import time
 CLASS = "/sys/class/rmpath/"
 BLOCK = pathlib.Path("/sys/block")
 DELETE_MODULE = 176  # x86-64
+HDIO_GETGEO = 0x301
+SCSI_IOCTL_GET_BUS_NUMBER = 0x5386
+IOC_PR_READ_RESERVATION = 0x801070CF
 
 
 def put(path, text):
@@ -110,6 +115,18 @@ class Race:
                 os.close(fd)
 
         self.attempt(job, look)
+
+    def job_ioctl(self, job, turn, node):
+        def ask():
+            # Nobody waits for a path.
+            fd = os.open(node, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                number = (HDIO_GETGEO, SCSI_IOCTL_GET_BUS_NUMBER, IOC_PR_READ_RESERVATION)[turn % 3]
+                fcntl.ioctl(fd, number, bytearray(16))
+            finally:
+                os.close(fd)
+
+        self.attempt(job, ask)
 
     def job_head(self, job, turn, first, second, wwid):
         for disk in (first, second):
