@@ -72,6 +72,9 @@ rescan
 check "keeps its size" size_is 64
 check "and its path" has_paths "$HEAD" "$b"
 is "$(ask f "verify $((24 << 20)) 4096 1")" OK "what is there can be read"
+for n in 1 2 3; do is "$(ask f "read $((48 << 20)) 4096")" EIO "what is behind its end cannot ($n)"; done
+is "$(value "$(path_dir "$HEAD" "$b")/state") $(value "$(path_dir "$HEAD" "$b")/failures")" "optimized 0" \
+	"which is no sign of its being broken"
 server_stop f
 kill -TERM $fio_pid
 wait $fio_pid

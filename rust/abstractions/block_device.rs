@@ -96,6 +96,17 @@ pub(crate) struct UniqueId {
 }
 
 impl UniqueId {
+    /// One of these bytes, 16 at most.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(crate) fn of(id: &[u8]) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..id.len()].copy_from_slice(id);
+        Self {
+            bytes,
+            len: id.len(),
+        }
+    }
+
     /// Its bytes: at most 16.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len]

@@ -64,15 +64,7 @@ impl Operations for Head {
     }
 
     fn unique_id(this: &Self, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
-        let identity = this.identity.as_ref().ok_or(EINVAL)?;
-        if identity.kind != kind {
-            return Err(EINVAL);
-        }
-        let bytes = identity.id.bytes();
-        id.get_mut(..bytes.len())
-            .ok_or(EINVAL)?
-            .copy_from_slice(bytes);
-        Ok(bytes.len())
+        this.identity.as_ref().ok_or(EINVAL)?.answer(kind, id)
     }
 
     fn ioctl(this: ArcBorrow<'_, Self>, ioctl: &Ioctl) -> Result<c_int> {

@@ -97,6 +97,18 @@ impl Identity {
             .find_map(|kind| bdev.unique_id(kind).map(|id| Self { kind, id }))
     }
 
+    /// Answers who asks the head for it: how many bytes there are. `EINVAL` for another kind.
+    pub(super) fn answer(&self, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
+        if self.kind != kind {
+            return Err(EINVAL);
+        }
+        let bytes = self.id.bytes();
+        id.get_mut(..bytes.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
     /// Its name. `ENOMEM`.
     pub(super) fn wwid(&self) -> Result<Wwid> {
         Wwid::from_disk(self.kind, &self.id)
@@ -116,6 +128,19 @@ mod tests {
         for bad in [&b""[..], b"a b", b"a/b", b"a\n", b"\xffa", b"a\0"] {
             assert!(Wwid::from_user(bad).err() == Some(EINVAL));
         }
+    }
+
+    #[test]
+    fn a_head_says_what_its_paths_say() -> Result {
+        let identity = Identity {
+            kind: IdKind::Naa,
+            id: UniqueId::of(b"\x33rmpath!"),
+        };
+        let mut id = [0; 16];
+        assert_eq!(identity.answer(IdKind::Naa, &mut id), Ok(8));
+        assert_eq!(&id[..9], b"\x33rmpath!\0");
+        assert_eq!(identity.answer(IdKind::Eui64, &mut id), Err(EINVAL));
+        Ok(())
     }
 
     #[test]
