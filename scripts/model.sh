@@ -3,7 +3,7 @@
 # model.sh [--long]: look at every order of events in the models of the removal protocol (tests/model/*.pml), by spin.
 #
 # Prints TAP. The protocol as it is must hold in all of them. Broken by hand, one rule each, and in the order of native
-# NVMe multipath in Linux 7.2, it must give a counterexample: a model that cannot fail shows nothing.
+# NVMe multipath and of dm-multipath in Linux 7.2, it must give a counterexample: a model that cannot fail shows nothing.
 #
 #   --long     larger models too: some minutes, and 4 GB of memory (else less than a minute, 1 GB)
 #   JOBS=      how many run at once (all processors, at most 2)
@@ -31,6 +31,9 @@ memory=1500
 runs=(
 	"kick: what waits is tried again after the grace period|holds|safety|kick|"
 	"kick: before it, something waits for ever (native, hole 3)|fails|safety|kick|-DKICK_FIRST"
+	"timeout: the end of a map's wait for a path|holds|safety|timeout|"
+	"timeout: the timer is deleted after the lock (dm-multipath, race a)|fails|safety|timeout|-DDELETED_OUTSIDE"
+	"timeout: its work does not look again (dm-multipath, race b)|fails|safety|timeout|-DNOT_LOOKED_AGAIN"
 	"native: one path alone goes right|holds|safety|native|-DPATHS=1 -DCHECK_LEAK -DCHECK_PUT -DCHECK_ORPHAN -DCHECK_FOUND"
 	"native: two see the last path, a reference is lost (hole 1)|fails|safety|native|-DCHECK_LEAK"
 	"native: the same, and a reference is put twice|fails|safety|native|-DCHECK_PUT"
