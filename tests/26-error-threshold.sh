@@ -129,6 +129,7 @@ inject_none "$a"
 echo 1 >"$(hattr "$HEAD" probe_secs)"
 eventually 60 "until a probe succeeds" reads "$A/state" optimized
 is "$(answer r)" OK "and completes"
+server_stop r
 
 # Somebody reinstates, again and again, paths that are broken: a read does not go on for ever.
 echo 0 >"$(hattr "$HEAD" probe_secs)"
@@ -136,9 +137,11 @@ attr "$B/state" optimized >/dev/null
 inject "$a" READ TRANSPORT
 inject "$b" READ TRANSPORT
 failures=$(($(value "$A/failures") + $(value "$B/failures")))
+server q
+ask q "open /dev/$HEAD ro" >/dev/null
 got='' start=$SECONDS
-tell r "read 0 4096"
-until IFS= read -r -t 0.05 -u "${server_out[r]}" got || [ $((SECONDS - start)) -gt $((120 * PATIENCE)) ]; do
+tell q "read 0 4096"
+until IFS= read -r -t 0.05 -u "${server_out[q]}" got || [ $((SECONDS - start)) -gt $((120 * PATIENCE)) ]; do
 	echo optimized >"$A/state"
 	echo optimized >"$B/state"
 done
@@ -146,7 +149,7 @@ is "$got" ENOLINK "reinstated again and again, broken paths give their error in 
 is "$(($(value "$A/failures") + $(value "$B/failures") - failures))" 33 "when the read was sent again 32 times"
 inject_none "$a"
 inject_none "$b"
-server_stop r
+server_stop q
 ask sys close >/dev/null
 
 done_testing
