@@ -146,7 +146,12 @@ impl HeadPath {
                 flags: IGNORE_KEY,
             },
         };
-        match change.apply(self.device()) {
+        let mut result = change.apply(self.device());
+        if key == 0 && result.is_err_and(|failure| !failure.is_path_failure()) {
+            // Not every device lets a key that is ignored be taken back.
+            result = Change { flags: 0, ..change }.apply(self.device());
+        }
+        match result {
             // It has gone another way, or there never was one.
             Err(Failure::CONFLICT) if key == 0 => (),
             Err(Failure::Errno(error)) if key == 0 && error == eopnotsupp() => (),
@@ -398,6 +403,8 @@ impl Head {
                 self.id
             );
             self.pr_key.store(0, Relaxed);
+            // Who does that takes it from all paths.
+            self.stale_key.store(0, Relaxed);
             key = 0;
         }
         path.take_key(key)
