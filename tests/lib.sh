@@ -314,17 +314,17 @@ stat_of() { local fields; read -r -a fields <"/sys/block/$1/stat"; echo "${field
 # is said), and it is done again.
 counted_reads() {
 	local try disk i got sum nodes=("${@:3}")
-	declare -A was
+	declare -A reads_then
 	for try in 1 2 3 4 5; do
 		got=OK sum=0
-		for disk in "${@:3}"; do was[$disk]=$(stat_of "$disk" 1); done
+		for disk in "${@:3}"; do reads_then[$disk]=$(stat_of "$disk" 1); done
 		for ((i = 0; i < $2; i++)); do
 			tell "$1" "read $((i * 4096)) 4096"
 			receive "$1"
 			[ "$reply" = OK ] || { got=$reply; break; }
 		done
 		for disk in "${@:3}"; do
-			i=$(($(stat_of "$disk" 1) - was[$disk]))
+			i=$(($(stat_of "$disk" 1) - reads_then[$disk]))
 			got+=" $i" sum=$((sum + i))
 		done
 		((sum > $2)) || break
