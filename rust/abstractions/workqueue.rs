@@ -27,8 +27,8 @@
 //!     fn run(token: Self::Pointer) { /* decide everything anew, under the lock */ }
 //! }
 //!
-//! impl RunsOn<REMOVAL> for Head {
-//!     fn queue(&self) -> &Queue { &self.shared.removal }
+//! impl_runs_on! {
+//!     impl RunsOn<REMOVAL> for Head { self.shared.removal }
 //! }
 //!
 //! let superseded = arm::<REMOVAL, _, _>(Token::new(head.clone(), module.clone()), delay);
@@ -311,12 +311,9 @@ unsafe fn enqueue_on<const ID: u64, T, H: Holds>(
 where
     T: WorkItem<ID, Pointer = Token<T, H>> + HasPlainWork<ID> + Send + Sync + 'static,
 {
+    let work = plain_work_of::<ID, T>(&token);
     // Given up before the call: from then on `run` may take it at any time.
     let ptr = token.into_raw();
-    // SAFETY: `ptr` came from an `Arc`, so it points at a valid `T`.
-    let work = unsafe { T::raw_get_work(ptr) };
-    // SAFETY: `raw_get_work` returns a pointer to the field of that valid `T`.
-    let work = unsafe { Work::raw_get(work) };
     // SAFETY: The caller promises that the queue is valid. The item was initialised with its object,
     // which stays until the token that was just given up is made again, by `run` or below. Neither
     // token nor item is tied to a lifetime (`'static`) or a thread (`Send`).
@@ -337,9 +334,21 @@ where
 /// Which queue the delayed item number `ID` runs on. The object keeps it: the timer of an item that
 /// is armed leads to the queue, and destroying that does not wait for timers.
 pub(crate) trait RunsOn<const ID: u64> {
-    /// The queue.
+    /// The queue. Any context.
     fn queue(&self) -> &Queue;
 }
+
+/// Implements [`RunsOn`] by the fields named.
+macro_rules! impl_runs_on {
+    ($(impl RunsOn<$id:tt> for $self:ty { self.$($queue:ident).+ })*) => {$(
+        impl $crate::abstractions::workqueue::RunsOn<$id> for $self {
+            fn queue(&self) -> &$crate::abstractions::workqueue::Queue {
+                &self.$($queue).+
+            }
+        }
+    )*};
+}
+pub(crate) use impl_runs_on;
 
 /// Makes a delayed item run `delay` jiffies from now, whether or not it is pending.
 ///

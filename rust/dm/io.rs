@@ -9,6 +9,7 @@ use super::{
         Multipath,
         Path,
         COUNTS,
+        REQUEUE,
         RETRY,
         SUSPECTS, //
     }, //
@@ -54,7 +55,8 @@ use kernel::{
     time::{
         msecs_to_jiffies,
         Msecs, //
-    }, //
+    },
+    workqueue::WorkItem, //
 };
 
 /// How often a bio is tried again after errors that do not fail a path.
@@ -348,5 +350,22 @@ impl Multipath {
             Self::kick(this);
         }
         ended
+    }
+}
+
+impl WorkItem<REQUEUE> for Multipath {
+    type Pointer = Token<Self>;
+
+    fn run(this: Self::Pointer) {
+        this.resubmit();
+    }
+}
+
+impl WorkItem<RETRY> for Multipath {
+    type Pointer = Token<Self>;
+
+    fn run(this: Self::Pointer) {
+        this.hurry();
+        this.resubmit();
     }
 }

@@ -66,8 +66,7 @@ use crate::{
             disarm_sync,
             flush,
             impl_has_token_work,
-            Queue,
-            RunsOn,
+            impl_runs_on,
             Token, //
         },
     },
@@ -108,7 +107,7 @@ use kernel::{
 };
 
 /// Works of a map.
-const REQUEUE: u64 = 0;
+pub(super) const REQUEUE: u64 = 0;
 pub(super) const RETRY: u64 = 1;
 const EVENT: u64 = 2;
 pub(super) const NO_PATH: u64 = 3;
@@ -220,40 +219,10 @@ impl_has_delayed_work! {
     impl HasDelayedWork<Self, NO_PATH> for Multipath { self.no_path }
     impl HasDelayedWork<Self, REVIVE> for Multipath { self.revive }
 }
-
-impl RunsOn<RETRY> for Multipath {
-    fn queue(&self) -> &Queue {
-        &self.queues.requeue
-    }
-}
-
-impl RunsOn<NO_PATH> for Multipath {
-    fn queue(&self) -> &Queue {
-        &self.queues.requeue
-    }
-}
-
-impl RunsOn<REVIVE> for Multipath {
-    fn queue(&self) -> &Queue {
-        &self.queues.events
-    }
-}
-
-impl WorkItem<REQUEUE> for Multipath {
-    type Pointer = Token<Self>;
-
-    fn run(this: Self::Pointer) {
-        this.resubmit();
-    }
-}
-
-impl WorkItem<RETRY> for Multipath {
-    type Pointer = Token<Self>;
-
-    fn run(this: Self::Pointer) {
-        this.hurry();
-        this.resubmit();
-    }
+impl_runs_on! {
+    impl RunsOn<RETRY> for Multipath { self.queues.requeue }
+    impl RunsOn<NO_PATH> for Multipath { self.queues.requeue }
+    impl RunsOn<REVIVE> for Multipath { self.queues.events }
 }
 
 impl WorkItem<EVENT> for Multipath {

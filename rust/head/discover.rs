@@ -15,8 +15,7 @@
 use super::{
     attach::{
         assemble,
-        Refusal,
-        SLAVES, //
+        Refusal, //
     },
     registry::{
         AutoAttach,
@@ -37,9 +36,9 @@ use crate::abstractions::{
     workqueue::{
         arm,
         disarm_sync,
+        impl_runs_on,
         Queue,
         QueueKind,
-        RunsOn,
         Token, //
     },
 };
@@ -87,11 +86,8 @@ struct Newcomer {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, LOOK> for Newcomer { self.look }
 }
-
-impl RunsOn<LOOK> for Newcomer {
-    fn queue(&self) -> &Queue {
-        &self.discovery.queue
-    }
+impl_runs_on! {
+    impl RunsOn<LOOK> for Newcomer { self.discovery.queue }
 }
 
 /// What is known of a disk that is being looked at.
@@ -229,10 +225,9 @@ impl Discovery {
             // Somebody may be looking at it just now, its head be on its way out, the path of its name
             // that was there before not have gone yet, or memory be short. Who keeps it may do so.
             Err(Refusal::Open(error)) if [EBUSY, ENXIO, ENOMEM].contains(&error) => true,
-            Err(Refusal::Failed(error, SLAVES)) if error == EBUSY => true,
             Err(Refusal::Failed(error, _)) if [EAGAIN, ENOMEM].contains(&error) => true,
             // What exists already is told of while the module is being loaded.
-            Err(Refusal::NotReady) => true,
+            Err(Refusal::NameInUse | Refusal::NotReady) => true,
             Err(refusal) => {
                 pr_warn!("disk {} does not join its head: {}\n", dev, refusal);
                 false

@@ -31,8 +31,7 @@ use crate::{
         },
         workqueue::{
             impl_has_token_work,
-            Queue,
-            RunsOn,
+            impl_runs_on,
             Token, //
         },
     },
@@ -115,15 +114,12 @@ impl_has_token_work! {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, PROBE> for PathHandle { self.probe }
 }
-
-impl RunsOn<PROBE> for PathHandle {
-    fn queue(&self) -> &Queue {
-        &self.shared.probe
-    }
+impl_runs_on! {
+    impl RunsOn<PROBE> for PathHandle { self.shared.probe }
 }
 
 impl PathHandle {
-    /// That of a path whose head is not known yet. `ENOMEM`.
+    /// That of a path whose head is not known yet. `ENOMEM`. May sleep.
     pub(super) fn new(shared: &Arc<Shared>, access: AccessState, weight: u32) -> Result<Arc<Self>> {
         let inflight = PerCpuCounter::new()?;
         let history = History {

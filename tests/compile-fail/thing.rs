@@ -9,6 +9,7 @@ pub(super) use crate::abstractions::{
         cancel_sync,
         disarm,
         impl_has_token_work,
+        impl_runs_on,
         Queue,
         QueueKind,
         RunsOn,
@@ -46,13 +47,9 @@ pub(super) struct Thing {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, TIMER> for Thing { self.timer }
 }
-
-impl RunsOn<TIMER> for Thing {
-    fn queue(&self) -> &Queue {
-        &self.queue
-    }
+impl_runs_on! {
+    impl RunsOn<TIMER> for Thing { self.queue }
 }
-
 impl_has_token_work! {
     impl HasPlainWork<PLAIN> for Thing { self.plain }
 }

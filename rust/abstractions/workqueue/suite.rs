@@ -84,13 +84,9 @@ struct Object {
 impl_has_delayed_work! {
     impl HasDelayedWork<Self, TIMER> for Object { self.timer }
 }
-
-impl RunsOn<TIMER> for Object {
-    fn queue(&self) -> &Queue {
-        &self.queue
-    }
+impl_runs_on! {
+    impl RunsOn<TIMER> for Object { self.queue }
 }
-
 impl_has_token_work! {
     impl HasPlainWork<PLAIN> for Object { self.plain }
 }
