@@ -241,7 +241,7 @@ mod tests {
         resched,
         Canary,
         FailingAllocations,
-        Thread, //
+        Finder, //
     };
     use kernel::sync::atomic::{
         Atomic,
@@ -367,27 +367,8 @@ mod tests {
     fn get_races_the_last_put() -> Result {
         const ROUNDS: u32 = 300;
         let fixture = Fixture::new()?;
-        let stop = Arc::new(Atomic::new(false), GFP_KERNEL)?;
-        let dead = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
-        let found = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
-        let theirs = (
-            fixture.idr.clone(),
-            stop.clone(),
-            dead.clone(),
-            found.clone(),
-        );
-        let thread = Thread::spawn(move || {
-            let (idr, stop, dead, found) = theirs;
-            while !stop.load(Relaxed) {
-                for _ in 0..100 {
-                    if let Some(canary) = idr.get(0) {
-                        found.fetch_add(1, Relaxed);
-                        dead.fetch_add(u32::from(!canary.is_alive()), Relaxed);
-                    }
-                }
-                resched();
-            }
-        })?;
+        let theirs = fixture.idr.clone();
+        let finder = Finder::spawn(move || theirs.get(0))?;
         let mut wrong_id = 0;
         for round in 0..ROUNDS {
             wrong_id += u32::from(fixture.alloc(round)? != 0);
@@ -395,12 +376,11 @@ mod tests {
             drop(fixture.idr.remove(0));
             resched();
         }
-        stop.store(true, Relaxed);
-        thread.join();
+        let (found, dead) = finder.stop();
         let dropped = fixture.drops.load(Relaxed);
 
-        assert_eq!(dead.load(Relaxed), 0);
-        assert!(found.load(Relaxed) > 0);
+        assert_eq!(dead, 0);
+        assert!(found > 0);
         assert_eq!(wrong_id, 0);
         assert_eq!(dropped, 2 * ROUNDS);
         Ok(())

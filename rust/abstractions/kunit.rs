@@ -153,6 +153,67 @@ impl Drop for Thread {
     }
 }
 
+/// Looks something up again and again in a thread of its own, until it is stopped or dropped.
+pub(crate) struct Finder {
+    findings: Arc<Findings>,
+    _thread: Thread,
+}
+
+struct Findings {
+    stop: Atomic<bool>,
+    found: Atomic<u32>,
+    dead: Atomic<u32>,
+}
+
+impl Finder {
+    /// Begins to look, by `get`. `ENOMEM`. May sleep.
+    pub(crate) fn spawn(get: impl Fn() -> Option<Arc<Canary>> + Send + 'static) -> Result<Self> {
+        let findings = Findings {
+            stop: Atomic::new(false),
+            found: Atomic::new(0),
+            dead: Atomic::new(0),
+        };
+        let findings = Arc::new(findings, GFP_KERNEL)?;
+        let theirs = findings.clone();
+        let thread = Thread::spawn(move || {
+            while !theirs.stop.load(Relaxed) {
+                for _ in 0..100 {
+                    if let Some(canary) = get() {
+                        theirs.found.fetch_add(1, Relaxed);
+                        theirs
+                            .dead
+                            .fetch_add(u32::from(!canary.is_alive()), Relaxed);
+                    }
+                }
+                resched();
+            }
+        })?;
+        Ok(Self {
+            findings,
+            _thread: thread,
+        })
+    }
+
+    /// How often it has found something. Any context.
+    pub(crate) fn found(&self) -> u32 {
+        self.findings.found.load(Relaxed)
+    }
+
+    /// Stops it. How often it has found something, and how often that was dead. May sleep.
+    pub(crate) fn stop(self) -> (u32, u32) {
+        let findings = self.findings.clone();
+        drop(self);
+        (findings.found.load(Relaxed), findings.dead.load(Relaxed))
+    }
+}
+
+impl Drop for Finder {
+    fn drop(&mut self) {
+        // The thread, which is waited for next.
+        self.findings.stop.store(true, Relaxed);
+    }
+}
+
 /// Spins for `msecs` milliseconds, in any context.
 pub(crate) fn spin_ms(msecs: u32) {
     for _ in 0..msecs {

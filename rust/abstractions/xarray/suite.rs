@@ -11,13 +11,10 @@ mod tests {
         resched,
         Canary,
         FailingAllocations,
-        Thread, //
+        Finder, //
     };
     use core::mem::size_of;
-    use kernel::sync::atomic::{
-        Atomic,
-        Relaxed, //
-    };
+    use kernel::sync::atomic::Relaxed;
 
     const LIMIT: u32 = 1 << 20;
 
@@ -173,31 +170,17 @@ mod tests {
         const ROUNDS: u32 = 300;
         let table = table()?;
         let drops = Canary::counter()?;
-        let stop = Arc::new(Atomic::new(false), GFP_KERNEL)?;
-        let dead = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
-        let found = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
-        let theirs = (table.clone(), stop.clone(), dead.clone(), found.clone());
-        let thread = Thread::spawn(move || {
-            let (table, stop, dead, found) = theirs;
-            while !stop.load(Relaxed) {
-                for _ in 0..100 {
-                    if let Some(canary) = table.get(0) {
-                        found.fetch_add(1, Relaxed);
-                        dead.fetch_add(u32::from(!canary.is_alive()), Relaxed);
-                    }
-                }
-                resched();
-            }
-        })?;
+        let theirs = table.clone();
+        let finder = Finder::spawn(move || theirs.get(0))?;
         let mut wrong_id = 0;
         for round in 0..ROUNDS {
             let reservation = reserve(&table)?;
             wrong_id += u32::from(reservation.id() != 0);
             let canary = Arc::new(Canary::new(round, &drops), GFP_KERNEL)?;
-            let seen = found.load(Relaxed);
+            let seen = finder.found();
             let published = reservation.publish(canary);
             // Now and then it is found for certain, however the threads are scheduled.
-            while round % 10 == 0 && found.load(Relaxed) == seen {
+            while round % 10 == 0 && finder.found() == seen {
                 resched();
             }
             if round % 2 == 0 {
@@ -209,11 +192,10 @@ mod tests {
             }
             resched();
         }
-        stop.store(true, Relaxed);
-        thread.join();
+        let (found, dead) = finder.stop();
 
-        assert_eq!(dead.load(Relaxed), 0);
-        assert!(found.load(Relaxed) >= ROUNDS / 10);
+        assert_eq!(dead, 0);
+        assert!(found >= ROUNDS / 10);
         assert_eq!(wrong_id, 0);
         assert_eq!(drops.load(Relaxed), ROUNDS);
         Ok(())
