@@ -69,8 +69,7 @@ use crate::{
         },
         workqueue::{
             impl_has_token_work,
-            Queue,
-            RunsOn,
+            impl_runs_on,
             Token, //
         },
         xarray::{
@@ -288,7 +287,8 @@ pub(crate) struct Head {
     registrations: Mutex<()>,
     /// The reservation key that is registered on every path in use; 0 is none.
     pr_key: Atomic<u64>,
-    /// One that a path may still have that has left; 0 is none, and always has been.
+    /// One that a path may still have that has left; 0 is none. The first there was, until the head
+    /// hears that all have been taken away.
     stale_key: Atomic<u64>,
     #[pin]
     inner: Mutex<Inner>,
@@ -337,35 +337,12 @@ impl_has_delayed_work! {
     impl HasDelayedWork<Self, JUDGE> for Head { self.judge }
     impl HasDelayedWork<Self, REFRESH> for Head { self.refresh }
 }
-
-impl RunsOn<RETRY> for Head {
-    fn queue(&self) -> &Queue {
-        &self.shared.requeue
-    }
-}
-
-impl RunsOn<REMOVAL> for Head {
-    fn queue(&self) -> &Queue {
-        &self.shared.removal
-    }
-}
-
-impl RunsOn<NO_PATH> for Head {
-    fn queue(&self) -> &Queue {
-        &self.shared.requeue
-    }
-}
-
-impl RunsOn<JUDGE> for Head {
-    fn queue(&self) -> &Queue {
-        &self.shared.requeue
-    }
-}
-
-impl RunsOn<REFRESH> for Head {
-    fn queue(&self) -> &Queue {
-        &self.shared.refresh
-    }
+impl_runs_on! {
+    impl RunsOn<RETRY> for Head { self.shared.requeue }
+    impl RunsOn<REMOVAL> for Head { self.shared.removal }
+    impl RunsOn<NO_PATH> for Head { self.shared.requeue }
+    impl RunsOn<JUDGE> for Head { self.shared.requeue }
+    impl RunsOn<REFRESH> for Head { self.shared.refresh }
 }
 
 impl Head {

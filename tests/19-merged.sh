@@ -17,11 +17,13 @@ written() {
 	is "$(sysio "open $1 buffered" "write 0 4194304 $2" fsync)" OK "$3: no write fails"
 	merges=$(($(stat_of nbmerge1 6) - merges))
 	echo "-$all" >"$bad"
-	if [ "$merges" -ge 1 ]; then ok "$3: bios were merged ($merges)"; else not_ok "$3: bios were merged"; fi
+	check "$3: bios were merged ($merges)" test "$merges" -ge 1
 	is "$(sysio "open /dev/nbmerge2 ro" "verify 0 4194304 $2")" OK "$3: all is on the other path"
 }
 
-check "two paths make a head" sh -c "for n in 1 2; do echo device=/dev/nbmerge\$n wwid=rmt-merged >$CLASS/add_path || exit; done"
+join() { add_path "device=/dev/nbmerge$1 wwid=rmt-merged"; }
+check "a path makes a head" join 1
+check "another one joins it" join 2
 HEAD=$(heads)
 echo 0 >"$(hattr "$HEAD" probe_secs)"
 attr "$(path_dir "$HEAD" nbmerge2)/state" non-optimized >/dev/null

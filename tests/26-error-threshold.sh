@@ -139,13 +139,13 @@ inject "$b" READ TRANSPORT
 failures=$(($(value "$A/failures") + $(value "$B/failures")))
 server q
 ask q "open /dev/$HEAD ro" >/dev/null
-got='' start=$SECONDS
+start=$SECONDS
 tell q "read 0 4096"
-until IFS= read -r -t 0.05 -u "${server_out[q]}" got || [ $((SECONDS - start)) -gt $((120 * PATIENCE)) ]; do
+while receive q 0.05; [ "$reply" = NOTHING ] && [ $((SECONDS - start)) -le $((120 * PATIENCE)) ]; do
 	echo optimized >"$A/state"
 	echo optimized >"$B/state"
 done
-is "$got" ENOLINK "reinstated again and again, broken paths give their error in the end"
+is "$reply" ENOLINK "reinstated again and again, broken paths give their error in the end"
 is "$(($(value "$A/failures") + $(value "$B/failures") - failures))" 33 "when the read was sent again 32 times"
 inject_none "$a"
 inject_none "$b"

@@ -29,12 +29,13 @@ import sys
 import threading
 import time
 
+import ioctls
+
 CLASS = "/sys/class/rmpath/"
 BLOCK = pathlib.Path("/sys/block")
 DELETE_MODULE = 176  # x86-64
 HDIO_GETGEO = 0x301
 SCSI_IOCTL_GET_BUS_NUMBER = 0x5386
-IOC_PR_READ_RESERVATION = 0x801070CF
 
 
 def put(path, text):
@@ -121,7 +122,7 @@ class Race:
             # Nobody waits for a path.
             fd = os.open(node, os.O_RDONLY | os.O_NONBLOCK)
             try:
-                number = (HDIO_GETGEO, SCSI_IOCTL_GET_BUS_NUMBER, IOC_PR_READ_RESERVATION)[turn % 3]
+                number = (HDIO_GETGEO, SCSI_IOCTL_GET_BUS_NUMBER, ioctls.IOC_PR["holder"])[turn % 3]
                 fcntl.ioctl(fd, number, bytearray(16))
             finally:
                 os.close(fd)

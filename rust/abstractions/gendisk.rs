@@ -91,7 +91,7 @@ pub(crate) trait Operations: Send + Sync + Sized + 'static {
     const ATTRIBUTES: Option<&'static AttributeGroups<Self>>;
 
     /// What keeps the module as long as the data is there: whoever has the last reference to the disk
-    /// calls its functions when it puts that, and need not have the disk open.
+    /// calls its functions when it puts that, and need not have the disk open. Any context.
     fn module(&self) -> &ModuleRef;
 
     /// A bio has been submitted. May sleep, unless the bio is `REQ_NOWAIT`.
@@ -321,7 +321,7 @@ impl DiskRef {
         Self { disk, links }
     }
 
-    /// Its number.
+    /// Its number. Any context.
     pub(crate) fn dev(&self) -> DevT {
         // SAFETY: By the type invariant the disk is valid; its number is set once it is added.
         DevT::from_raw(unsafe { (*device_of(self.as_ptr())).devt })

@@ -100,6 +100,8 @@ pub(super) enum Refusal {
     NotReady,
     /// It is not a path.
     NotAPath,
+    /// A path that had its name is still being closed.
+    NameInUse,
     /// Something that it needs cannot be had.
     Failed(Error, &'static str),
 }
@@ -111,6 +113,7 @@ impl Refusal {
             Self::Lookup(error) | Self::Open(error) => *error,
             Self::Unsuitable(error, _) | Self::Failed(error, _) => *error,
             Self::Duplicate => EEXIST,
+            Self::NameInUse => EBUSY,
             Self::Own | Self::OnOwn => eloop(),
             Self::NoIdentity => enodata(),
             Self::Geometry(..) => EINVAL,
@@ -141,13 +144,11 @@ impl fmt::Display for Refusal {
             Self::Unwanted => f.write_str("no head has its identity"),
             Self::NotReady => f.write_str("the module is being loaded or unloaded"),
             Self::NotAPath => f.write_str("is not a path"),
+            Self::NameInUse => f.write_str("slaves link: EBUSY"),
             Self::Failed(error, what) => write!(f, "{what}: {error:?}"),
         }
     }
 }
-
-/// What has failed when a path of the same name is still being closed.
-pub(super) const SLAVES: &str = "slaves link";
 
 /// Turns an error into a refusal that says what failed.
 fn failed(what: &'static str) -> impl Fn(Error) -> Refusal {
@@ -457,12 +458,11 @@ impl Head {
         Self::notify(this.as_arc_borrow());
     }
 
-    /// Makes all that a member needs. It is in sysfs when this returns. `EBUSY` if a path of the same
-    /// name is still being closed. Under `setup`.
+    /// Makes all that a member needs. It is in sysfs when this returns. Under `setup`.
     fn member(&self, path: ArcPath, disk: &DiskRef, parent: Parent<'_>) -> Result<Member, Refusal> {
-        path.device().link_to(disk).map_err(|error| {
-            let error = if error == EEXIST { EBUSY } else { error };
-            failed(SLAVES)(error)
+        path.device().link_to(disk).map_err(|error| match error {
+            error if error == EEXIST => Refusal::NameInUse,
+            error => failed("slaves link")(error),
         })?;
         let handle = path.handle().clone();
         let listing = Shared::list(&self.shared, path.device().dev(), &handle);

@@ -171,8 +171,6 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
     let head = &path.head;
     let handle = path.handle();
     let mut verdict = verdict(status);
-    // The path has become smaller than the head. That is no sign of its being broken.
-    let behind_end = status == BlkStatus::IOERR && clone.ends_behind(path.device().nr_sectors());
     if verdict == Verdict::RetryElsewhere && !path.device().is_live() {
         // A disk that is being removed ends what it still gets with IOERR.
         verdict = Verdict::FailPath;
@@ -202,6 +200,9 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
         Verdict::RetryElsewhere => {
             elsewhere = head.has_other(&path);
             let threshold = head.fail_threshold.load(Relaxed);
+            // The path has become smaller than the head. That is no sign of its being broken.
+            let behind_end =
+                status == BlkStatus::IOERR && clone.ends_behind(path.device().nr_sectors());
             if !behind_end && handle.state.note_soft_error(threshold) {
                 if elsewhere {
                     head.path_failed(&path, status);

@@ -3,9 +3,9 @@
 //! How long I/O waits for a path that is there, but not usable.
 //!
 //! The first bio that has to wait, or that would rather come again, begins the time,
-//! `no_path_timeout_secs`. When it is over and still
-//! no path is usable, what waits fails, and I/O fails at once until one is. With no path at all it is
-//! the pending removal that ends the wait, not this.
+//! `no_path_timeout_secs`. When it is over and still no path is usable, what waits fails, and I/O
+//! fails at once until one is. With no path at all it is the pending removal that ends the wait, not
+//! this.
 
 use super::{
     timers::NoPath,

@@ -22,6 +22,7 @@ pub(super) enum Removal {
 
 impl Removal {
     /// `left`: how many seconds until the deadline, if it is not over; `members`: whether there are any.
+    /// Under `inner`.
     pub(super) fn of(state: State, left: Option<u32>, members: bool) -> Self {
         match (state, left, members) {
             (State::Pending, Some(secs), _) => Self::Later(secs),
@@ -47,7 +48,7 @@ pub(super) enum NoPath {
 
 impl NoPath {
     /// `wait`: if somebody waits, how many seconds are left, unless the time is over; `usable`: whether
-    /// there is a path.
+    /// there is a path. Under `inner`, and the lock of the wait.
     pub(super) fn of(state: State, usable: bool, wait: Option<Option<u32>>) -> Self {
         match (Expiry::of(wait), state == State::Live && !usable) {
             (Expiry::Ended, _) => Self::Nothing,

@@ -97,7 +97,8 @@ impl Identity {
             .find_map(|kind| bdev.unique_id(kind).map(|id| Self { kind, id }))
     }
 
-    /// Answers who asks the head for it: how many bytes there are. `EINVAL` for another kind.
+    /// Answers who asks the head for it: how many bytes there are. `EINVAL` for another kind. Any
+    /// context.
     pub(super) fn answer(&self, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
         if self.kind != kind {
             return Err(EINVAL);

@@ -55,7 +55,8 @@ pub(crate) enum Expiry {
 }
 
 impl Expiry {
-    /// `wait`: if somebody waits, what [`Deadline::left`] says of that.
+    /// `wait`: if somebody waits, what [`Deadline::left`] says of that, in seconds. Under the lock of
+    /// the wait.
     pub(crate) fn of(wait: Option<Option<u32>>) -> Self {
         match wait {
             None => Self::Ended,

@@ -152,7 +152,7 @@ impl<P: CloneOps> Clone<P> {
         (unsafe { (*self.orig()).bi_iter.bi_size }) >> 9
     }
 
-    /// Whether the original goes beyond so many sectors, if there are any.
+    /// Whether the original goes beyond so many sectors of 512 bytes, if there are any. Any context.
     pub(crate) fn ends_behind(&self, sectors: u64) -> bool {
         // SAFETY: By the invariant of the frame the original is valid and ours.
         let first = unsafe { (*self.orig()).bi_iter.bi_sector };

@@ -60,8 +60,9 @@ pub(super) unsafe fn is_usual(bio: NonNull<bindings::bio>) -> bool {
     unsafe { (*bio.as_ptr()).bi_opf & bindings::RMPATH_REQ_RAHEAD == 0 && is_plain(bio) }
 }
 
-/// Makes `orig` ready to be submitted to `bdev`, a whole disk, with `opf` added to its flags. It will come back to `end_io`. What it was is kept in `record`,
-/// of which nothing else may be used before that is restored.
+/// Makes `orig` ready to be submitted to `bdev`, a whole disk, with `opf` added to its flags. It will
+/// come back to `end_io`. What it was is kept in `record`, of which nothing else may be used before
+/// that is restored.
 ///
 /// # Safety
 ///

@@ -21,7 +21,8 @@ struct Request {
 
 impl Device {
     /// Reads the first logical block, and says how that has ended. `ENOMEM`. Sleeps for as long as
-    /// the device needs; not from `map`, where what is submitted is sent when that has returned. Memory does not wait for I/O, which may wait for what this finds out.
+    /// the device needs; not from `map`, where what is submitted is sent when that has returned.
+    /// Memory does not wait for I/O, which may wait for what this finds out.
     pub(crate) fn read_block(&self) -> Result<BlkStatus> {
         let _no_io = NoIo::enter();
         let length = self.bdev().logical_block_size();

@@ -81,9 +81,10 @@ impl<P: CloneOps> BioSet<P> {
 
     /// Makes a clone that owns `orig`, bound for no device yet.
     ///
-    /// Never fails for want of memory, but may sleep, unless the bio is `REQ_NOWAIT`: then it is
-    /// given back with [`BlkStatus::AGAIN`], and so is `private`. With integrity or encryption, cloning these can fail
-    /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`].
+    /// Never fails for want of memory, but may sleep, unless the bio is `REQ_NOWAIT`: then it fails
+    /// with [`BlkStatus::AGAIN`]. With integrity or encryption, cloning these can fail
+    /// ([`BlkStatus::RESOURCE`]). After [`BioSet::shut`]: [`BlkStatus::IOERR`]. What was given is then
+    /// given back.
     #[inline(never)]
     pub(crate) fn clone_bio(&self, orig: Bio, private: P) -> Result<Clone<P>, (Bio, P, BlkStatus)> {
         if !self.clones.try_get() {
