@@ -115,7 +115,7 @@ impl Head {
             // What was counted before says nothing about the time from now on.
             for member in &inner.members {
                 member.handle.state.forgive();
-                member.handle.history.vitals.reset();
+                member.handle.history.vitals.reset(now_ns());
             }
         }
         drop(inner);
@@ -175,7 +175,7 @@ impl PathHandle {
     /// Somebody has said how good it is: what was measured until now does not count. May sleep.
     pub(super) fn set_access(this: ArcBorrow<'_, Self>, access: AccessState) {
         let inner = this.head().map(|head| head.inner.lock());
-        this.history.vitals.reset();
+        this.history.vitals.reset(now_ns());
         this.state.set_access(access);
         drop(inner);
     }

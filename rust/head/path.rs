@@ -19,6 +19,7 @@ use crate::{
             BlockDevice,
             Holder, //
         },
+        clock::now_ns,
         numa::Node,
         percpu::PerCpuCounter,
         percpu_ref::{
@@ -123,7 +124,7 @@ impl PathHandle {
     pub(super) fn new(shared: &Arc<Shared>, access: AccessState, weight: u32) -> Result<Arc<Self>> {
         let inflight = PerCpuCounter::new()?;
         let history = History {
-            vitals: Vitals::new()?,
+            vitals: Vitals::new(now_ns())?,
             counters: PathCounters::new(),
         };
         let history = KBox::new(history, GFP_KERNEL)?;

@@ -8,6 +8,10 @@
 //! all others. When it has not misbehaved again for some time, it is forgiven; how it behaves is
 //! seen only when it is used, so to forgive is to try. One that misbehaves again soon is marked for
 //! longer.
+//!
+//! Each path has periods of its own, that end when there was enough to tell. What one has shown in its
+//! period is compared with what the others have shown meanwhile, for two paths that are used alike need
+//! not come to the ends of their periods together.
 
 use super::path::PathState;
 use crate::abstractions::{
@@ -52,9 +56,47 @@ pub(crate) struct Vitals {
     // What follows is the judge's.
     /// `begun` at the beginning of the period.
     seen: Atomic<u32>,
+    /// Errors in a thousand bios.
+    last_rate: Finding,
+    /// Nanoseconds.
+    last_mean: Finding,
     /// When the mark ends, or ended: nanoseconds of the monotonic clock; 0 if there was none.
     until: Atomic<u64>,
     relapses: Atomic<u32>,
+}
+
+/// What a path showed in the period before the one that goes on. The judge's.
+struct Finding {
+    /// [`Finding::NOTHING`] if that is not known.
+    value: Atomic<u64>,
+    /// When that period ended and this one began: nanoseconds of the monotonic clock.
+    time: Atomic<u64>,
+}
+
+impl Finding {
+    const NOTHING: u64 = u64::MAX;
+
+    const fn none(now: u64) -> Self {
+        Self {
+            value: Atomic::new(Self::NOTHING),
+            time: Atomic::new(now),
+        }
+    }
+
+    fn keep(&self, value: u64, now: u64) {
+        self.value.store(value, Relaxed);
+        self.time.store(now, Relaxed);
+    }
+
+    fn began(&self) -> u64 {
+        self.time.load(Relaxed)
+    }
+
+    /// What was shown, if that was later than `since`.
+    fn recall(&self, since: u64) -> Option<u64> {
+        let value = self.value.load(Relaxed);
+        (value != Self::NOTHING && self.began() > since).then_some(value)
+    }
 }
 
 /// What a path did in one period.
@@ -71,14 +113,16 @@ pub(crate) struct Period {
 }
 
 impl Period {
-    /// Errors in a thousand bios, if there were enough to tell.
-    fn error_rate(&self) -> Option<u64> {
-        (self.bios >= ENOUGH).then(|| u64::from(self.errors) * 1000 / u64::from(self.bios))
+    /// Errors in a thousand bios, if there were so many at least, and one.
+    fn error_rate(&self, enough: u32) -> Option<u64> {
+        let rate = (u64::from(self.errors) * 1000).checked_div(self.bios.into());
+        rate.filter(|_| self.bios >= enough)
     }
 
-    /// The mean time of a bio in nanoseconds, if there were enough to tell.
-    fn mean(&self) -> Option<u64> {
-        (self.samples >= ENOUGH).then(|| self.time / u64::from(self.samples))
+    /// The mean time of a bio in nanoseconds, if so many were measured at least, and one.
+    fn mean(&self, enough: u32) -> Option<u64> {
+        let mean = self.time.checked_div(self.samples.into());
+        mean.filter(|_| self.samples >= enough)
     }
 }
 
@@ -91,13 +135,6 @@ pub(crate) struct Rules {
     pub(crate) latency_pct: u32,
     /// For how many seconds a path is marked; 0: until somebody says otherwise.
     pub(crate) recheck_gap: u32,
-}
-
-/// The best of each kind.
-struct Best {
-    error_rate: u64,
-    mean: Option<u64>,
-    unmarked: u32,
 }
 
 /// Why a path is marked.
@@ -116,15 +153,25 @@ impl Rules {
         gap.saturating_mul(1 << relapses)
     }
 
-    /// Why a path that did that stands out beside the best ones, if it does.
-    fn verdict(&self, period: &Period, best: &Best) -> Option<Reason> {
-        if let (Some(rate), 1..) = (period.error_rate(), self.err_rate) {
-            let limit = best.error_rate.saturating_add(self.err_rate.into());
+    /// Why a path that did that stands out beside the best of `others`, if it does.
+    fn verdict<'a, J: Judged + 'a>(
+        &self,
+        vitals: &Vitals,
+        period: &Period,
+        others: impl Iterator<Item = &'a J> + Clone,
+    ) -> Option<Reason> {
+        if let (Some(rate), 1..) = (period.error_rate(ENOUGH), self.err_rate) {
+            let since = vitals.last_rate.began();
+            let rates = others.clone().map(|other| other.vitals().rate(since));
+            let limit = rates.min()?.saturating_add(self.err_rate.into());
             if period.errors >= MIN_ERRORS && rate > limit {
                 return Some(Reason::Errors(period.errors, period.bios));
             }
         }
-        if let (Some(mean), Some(fastest), 1..) = (period.mean(), best.mean, self.latency_pct) {
+        if let (Some(mean), 1..) = (period.mean(ENOUGH), self.latency_pct) {
+            let since = vitals.last_mean.began();
+            let means = others.filter_map(|other| other.vitals().mean(since));
+            let fastest = means.min()?;
             let limit = fastest.saturating_mul(self.latency_pct.into()) / 100;
             if mean > limit && mean - fastest.min(mean) > MIN_DIFFERENCE {
                 return Some(Reason::Latency(mean, fastest));
@@ -159,67 +206,57 @@ pub(crate) fn judge<'a, J: Judged + 'a>(
     now: u64,
     mut changed: impl FnMut(&J, Change),
 ) -> bool {
-    let mut best = Best {
-        error_rate: u64::MAX,
-        mean: None,
-        unmarked: 0,
-    };
-    for path in paths.clone() {
-        let state = path.state();
-        if !state.is_usable() || state.is_marginal() {
-            continue;
-        }
-        let period = path.vitals().period();
-        let least = |one: Option<u64>, other| match (one, other) {
-            (Some(one), Some(other)) => Some(u64::min(one, other)),
-            _ => Option::or(one, other),
-        };
-        best.unmarked += 1;
-        // One that is not used is given the benefit of the doubt.
-        let rate = period.error_rate().unwrap_or(0);
-        best.error_rate = best.error_rate.min(rate);
-        best.mean = least(best.mean, period.mean());
-    }
+    let is_good = |path: &&'a J| path.state().is_usable() && !path.state().is_marginal();
+    let mut unmarked = paths.clone().filter(is_good).count();
     let mut go_on = false;
-    for path in paths {
+    for path in paths.clone() {
         let (state, vitals) = (path.state(), path.vitals());
         let period = vitals.period();
         go_on |= period.bios != 0 || period.errors != 0;
-        let reason = rules.verdict(&period, &best);
+        let reason = rules.verdict(vitals, &period, paths.clone().filter(is_good));
         if state.is_marginal() {
             go_on = true;
             if reason.is_some() {
                 vitals.sentence(rules, now);
             } else if vitals.is_over(now) && state.forgive() {
-                best.unmarked += u32::from(state.is_usable());
+                unmarked += usize::from(state.is_usable());
                 changed(path, Change::Forgiven);
             }
         } else if let Some(reason) = reason {
             // If all were marked, none would be used last.
-            if state.is_usable() && best.unmarked > 1 && state.mark_marginal() {
-                best.unmarked -= 1;
+            if state.is_usable() && unmarked > 1 && state.mark_marginal() {
+                unmarked -= 1;
                 vitals.relapse(rules, now);
                 go_on = true;
                 changed(path, Change::Marked(reason));
             }
         }
         // One that has failed for the moment is judged when it is back.
-        if period.bios >= ENOUGH && state.is_usable() {
-            vitals.restart(&period);
+        if state.is_usable() {
+            vitals.end(&period, now);
+        }
+    }
+    if !go_on {
+        // What is left over would be old when it goes on.
+        for vitals in paths.map(Judged::vitals) {
+            vitals.restart_samples(&vitals.period());
         }
     }
     go_on
 }
 
 impl Vitals {
-    /// Those of a path that nothing is known of. `ENOMEM`. May sleep.
-    pub(crate) fn new() -> Result<Self> {
+    /// Those of a path that nothing is known of. `now`: nanoseconds of the monotonic clock. `ENOMEM`. May
+    /// sleep.
+    pub(crate) fn new(now: u64) -> Result<Self> {
         Ok(Self {
             begun: PerCpuCounter::new()?,
             errors: Atomic::new(0),
             samples: Atomic::new(0),
             time: Atomic::new(0),
             seen: Atomic::new(0),
+            last_rate: Finding::none(now),
+            last_mean: Finding::none(now),
             until: Atomic::new(0),
             relapses: Atomic::new(0),
         })
@@ -254,17 +291,54 @@ impl Vitals {
         }
     }
 
-    /// Begins a new period behind this one.
-    fn restart(&self, period: &Period) {
+    /// How many of a thousand bios have failed since then; 0 if there were none: one that is not used is
+    /// given the benefit of the doubt.
+    fn rate(&self, since: u64) -> u64 {
+        let period = self.period();
+        if let Some(rate) = period.error_rate(ENOUGH) {
+            return rate;
+        }
+        let so_far = period.error_rate(1).unwrap_or(0);
+        so_far.max(self.last_rate.recall(since).unwrap_or(0))
+    }
+
+    /// How long a bio has taken since then, if that is known: nanoseconds. What goes on now counts if it
+    /// is worse than what was.
+    fn mean(&self, since: u64) -> Option<u64> {
+        let period = self.period();
+        let last = || Some(self.last_mean.recall(since)?.max(period.mean(1).unwrap_or(0)));
+        period.mean(ENOUGH).or_else(last)
+    }
+
+    /// Of that of which there was enough to tell, a new period begins.
+    fn end(&self, period: &Period, now: u64) {
+        if let Some(rate) = period.error_rate(ENOUGH) {
+            self.last_rate.keep(rate, now);
+            self.restart_errors(period);
+        }
+        if let Some(mean) = period.mean(ENOUGH) {
+            self.last_mean.keep(mean, now);
+            self.restart_samples(period);
+        }
+    }
+
+    fn restart_errors(&self, period: &Period) {
         self.seen.add(period.bios, Relaxed);
         self.errors.add(period.errors.wrapping_neg(), Relaxed);
+    }
+
+    fn restart_samples(&self, period: &Period) {
         self.samples.add(period.samples.wrapping_neg(), Relaxed);
         self.time.add(period.time.wrapping_neg(), Relaxed);
     }
 
-    /// Nothing is known of it any more.
-    pub(crate) fn reset(&self) {
-        self.restart(&self.period());
+    /// Nothing is known of it any more. `now`: as in [`Vitals::new`].
+    pub(crate) fn reset(&self, now: u64) {
+        let period = self.period();
+        self.restart_errors(&period);
+        self.restart_samples(&period);
+        self.last_rate.keep(Finding::NOTHING, now);
+        self.last_mean.keep(Finding::NOTHING, now);
         self.until.store(0, Relaxed);
         self.relapses.store(0, Relaxed);
     }
@@ -332,7 +406,7 @@ mod tests {
         fn new() -> Result<Self> {
             Ok(Self {
                 state: PathState::new(AccessState::Optimized),
-                vitals: Vitals::new()?,
+                vitals: Vitals::new(0)?,
             })
         }
 
@@ -406,6 +480,82 @@ mod tests {
         assert_eq!(near.0, GOOD);
         assert_eq!(few.0, GOOD);
         assert_eq!(enough.0, FIRST);
+        Ok(())
+    }
+
+    /// All are used alike, and the first one does not come to the end of its periods when the others do.
+    fn in_turns(mut carries: impl FnMut(usize, u32), mut judged: impl FnMut(u64) -> bool) -> bool {
+        carries(1, 8);
+        carries(2, 8);
+        (1..10).any(|second| {
+            (0..3).for_each(|index| carries(index, 8));
+            judged(second * SEC)
+        })
+    }
+
+    #[test]
+    fn periods_need_not_end_together() -> Result {
+        let paths = three()?;
+        let time = |index| if index == 0 { 100 * MS } else { MS };
+        let slow = in_turns(
+            |index, bios| paths[index].carries(bios, time(index), 0),
+            |now| judged(&paths, &RULES, now).0 == FIRST,
+        );
+        let paths = three()?;
+        let alike = in_turns(
+            |index, bios| paths[index].carries(bios, MS, bios / 8),
+            |now| judged(&paths, &RULES, now).0 != GOOD,
+        );
+        drop(paths);
+        assert!(slow);
+        assert!(!alike);
+        Ok(())
+    }
+
+    #[test]
+    fn what_becomes_bad_everywhere_is_nobodys() -> Result {
+        let paths = three()?;
+        let mut second = 0;
+        let marked = in_turns(
+            |index, bios| {
+                // From the moment on in which the others have ended their second period.
+                second += u32::from(index == 0);
+                let (time, errors) = if second > 3 { (100 * MS, bios) } else { (MS, 0) };
+                paths[index].carries(bios, time, errors);
+            },
+            |now| judged(&paths, &RULES, now).0 != GOOD,
+        );
+        drop(paths);
+        assert!(!marked);
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_before_does_not_count() -> Result {
+        let slow = |paths: &[Path], now| {
+            paths[0].carries(100, 100 * MS, 0);
+            judged(paths, &RULES, now).0
+        };
+        // The others have shown how fast they are in this one's first period, but not in its second.
+        let paths = three()?;
+        paths[1].carries(100, MS, 0);
+        let before = judged(&paths, &RULES, SEC).0;
+        let first = slow(&paths, 2 * SEC);
+        paths[0].state.forgive();
+        let second = slow(&paths, 3 * SEC);
+        // Nor does what was shown before somebody said how good a path is, of either.
+        let mut reset = KVec::new();
+        for index in [0, 1] {
+            let paths = three()?;
+            paths[1].carries(100, MS, 0);
+            judged(&paths, &RULES, SEC);
+            paths[index].vitals.reset(SEC);
+            reset.push(slow(&paths, 2 * SEC), GFP_KERNEL)?;
+        }
+        let right = reset[..] == [GOOD, GOOD];
+        drop((paths, reset));
+        assert_eq!([before, first, second], [GOOD, FIRST, GOOD]);
+        assert!(right);
         Ok(())
     }
 
