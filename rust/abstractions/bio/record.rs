@@ -77,6 +77,7 @@ pub(super) unsafe fn divert(
     opf: bindings::blk_opf_t,
 ) {
     const DROPPED: u16 = 1 << bindings::BIO_REMAPPED
+        | 1 << bindings::BIO_CGROUP_ACCT
         | 1 << bindings::BIO_BPS_THROTTLED
         | 1 << bindings::BIO_TRACE_COMPLETION;
     let (orig, record) = (orig.as_ptr(), record.as_ptr());
@@ -91,8 +92,8 @@ pub(super) unsafe fn divert(
         (*orig).bi_bdev = bdev;
         // What the driver above means by REQ_DRV is not what the one below would.
         (*orig).bi_opf = (*orig).bi_opf & !bindings::RMPATH_REQ_DRV | opf;
-        // Its limit was that of another disk, its way through this one is traced as well, and this one
-        // may be smaller: some drivers rely on the block layer to look.
+        // It was throttled, and its cgroup charged, for another disk; its way through this one is traced
+        // and charged as well; and this one may be smaller: some drivers rely on the block layer to look.
         (*orig).bi_flags &= !DROPPED;
         (*orig).bi_end_io = Some(end_io);
         (*orig).bi_private = record.cast();
@@ -236,6 +237,7 @@ mod tests {
         bio.bi_flags = 1 << bindings::BIO_REFFED
             | 1 << bindings::BIO_REMAPPED
             | 1 << bindings::BIO_BPS_THROTTLED
+            | 1 << bindings::BIO_CGROUP_ACCT
             | 1 << bindings::BIO_TRACE_COMPLETION;
         bio.__bi_remaining.counter = 1;
         bio.__bi_cnt.counter = 2;
