@@ -7,7 +7,7 @@
 # kernel's console to a file. The exit status is the command's; 124 when the time is up, 255 when the kernel died.
 #
 #   --flavour F     dev or debug, the kernel to boot (dev); KDIR= names another
-#   --cpus N        (2)
+#   --cpus N        (2); if that is even, a kernel with CONFIG_NUMA finds two nodes
 #   --memory M      (2G)
 #   --timeout S     seconds until the VM is killed (none)
 #   --idle S        seconds without a line of output until it is killed (none); the first one has four minutes at most,
@@ -120,8 +120,16 @@ elif ! kvm_works; then
 	# reads late, finds them wrong, and from then on spends a fourth of its time reading that timer.
 	! grep -qw nonstop_tsc /proc/cpuinfo || append=(tsc=reliable "${append[@]}")
 fi
+# A kernel that knows nodes is given two: half the CPUs, in a socket of their own, and half the memory each.
+if (( cpus % 2 == 0 )) && grep -qx CONFIG_NUMA=y "$kdir/.config"; then
+	[[ $memory = *[0-9] ]] && mib=$memory || mib=$(($(numfmt --from=iec "$memory") / 1048576))
+	qemu+=" -smp sockets=2"
+	args+=(--numa "$((mib / 2))M,cpus=0-$((cpus / 2 - 1))" --numa "$((mib - mib / 2))M,cpus=$((cpus / 2))-$((cpus - 1))")
+fi
 [ -z "$qemu" ] || args+=("--qemu-opts=$qemu")
 args+=(--cpus "$cpus")
+# Counting how often locks are taken is for who asks for it.
+! grep -qx CONFIG_LOCK_STAT=y "$kdir/.config" || append=(lockdep.lock_stat=0 "${append[@]}")
 # The guest may cache what it reads from the root file system; else it would fetch each program again for each run.
 append=("rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose" "${append[@]}")
 for a in "rmpath_run=$run" "PATH=$TOP/scripts/guest-bin" "${append[@]}"; do

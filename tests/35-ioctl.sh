@@ -26,6 +26,16 @@ is "$(sysio "open /dev/rmpath0 ro" "ioctl 0x5499")" "$(sysio "open /dev/$a ro" "
 is "$(sysio "open /dev/rmpath0 ro" "ioctl $GEO 00000000000000000000000000000000")" \
 	"$(sysio "open /dev/$a ro" "ioctl $GEO 00000000000000000000000000000000")" "the geometry is the path's"
 
+# What a program of 32 bits asks, which drivers may have functions of their own for.
+if [ "$(sysio "open /dev/$a ro" "ioctl32 0x1268 00000000")" = ENOSYS ]; then
+	skip "ioctls of 32 bits" "this kernel has no CONFIG_IA32_EMULATION"
+else
+	for number in "$BUS 00000000" "$GEO 000000000000000000000000" "0x1268 00000000" 0x5499; do
+		is "$(sysio "open /dev/rmpath0 ro" "ioctl32 $number")" "$(sysio "open /dev/$a ro" "ioctl32 $number")" \
+			"32 bits: ioctl ${number% *} is answered as by the path"
+	done
+fi
+
 # The path that I/O would use.
 server f
 is "$(ask f "open /dev/rmpath0")" OK "a file is open"

@@ -6,6 +6,7 @@ import collections
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import socket
 import struct
@@ -13,6 +14,10 @@ import time
 
 PR_STATUS = {2: "IOERR", 0x18: "CONFLICT", 0xE0000: "RETRY", 0xF0000: "FAST_FAILED", 0x10000: "PATH_FAILED"}
 SG_IO = 0x2285
+# arch/x86/include/uapi/asm/mman.h; Python has no name for it yet.
+MAP_32BIT = 0x40
+# push %rbx; mov %edi, %ebx; mov %esi, %ecx; mov $54 (ioctl), %eax; int $0x80; pop %rbx; ret
+INT_80 = bytes.fromhex("53 89fb 89f1 b836000000 cd80 5b c3")
 SG_FROM_DEV = -3
 
 
@@ -74,6 +79,36 @@ class Commands:
         buf = bytearray.fromhex(data)
         result = fcntl.ioctl(self.fd, int(number, 0), buf)
         return f"{result} {buf.hex()}"
+
+    def do_ioctl32(self, number, data=""):
+        """The same by the system call of 32-bit programs, which any program can make: int 0x80, and what it points to
+        below 4 GiB. ENOSYS on a kernel that knows no such programs: there it is a fault."""
+        child = os.fork()
+        if child == 0:
+            self._int_80(0xFFFFFFFF, 0, b"")
+            os._exit(0)
+        if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+            raise OSError(errno.ENOSYS, "int 0x80")
+        result, after = self._int_80(int(number, 0), self.fd, bytes.fromhex(data))
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return f"{result} {after.hex()}".strip()
+
+    @staticmethod
+    def _int_80(number, fd, buf):
+        """ioctl() by int 0x80: its result, and the buffer after it."""
+        memory = mmap.mmap(
+            -1,
+            mmap.PAGESIZE,
+            flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_32BIT,
+            prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC,
+        )
+        memory[: len(INT_80)] = INT_80
+        memory[2048 : 2048 + len(buf)] = buf
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        call = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_uint)(address)
+        result = call(fd, number, address + 2048 if buf else 0)
+        return result, memory[2048 : 2048 + len(buf)]
 
     def do_inquiry(self, page):
         """A page of vital product data, by SG_IO."""

@@ -20,7 +20,9 @@ the arguments, one each, or else line by line from standard input:
     nowait OFF LEN           read with RWF_NOWAIT
     atomic OFF LEN SEED      write with RWF_ATOMIC
     close                    close it
+    cpu N                    run there from now on
     ioctl NUMBER [HEX]       on the open device: its result, and the buffer after it
+    ioctl32 NUMBER [HEX]     the same as a program of 32 bits would
     inquiry PAGE             vital product data, by SG_IO
     pr WHAT ...              persistent reservations (see ioctls.py); generation
     repeat SECS CMD...       a command over and over: which answers came, with their counts
@@ -182,6 +184,11 @@ class Session(ioctls.Commands):
     def do_close(self):
         fd, self.fd = self.fd, -1
         os.close(fd)
+        return "OK"
+
+    @staticmethod
+    def do_cpu(number):
+        os.sched_setaffinity(0, {int(number)})
         return "OK"
 
     def do_opens(self, path, secs):
