@@ -164,6 +164,14 @@ impl State {
             Self::Dying => "dying",
         }
     }
+
+    /// Whether the disk may be opened: `ENXIO` if not.
+    fn may_be_opened(self) -> Result {
+        match self {
+            Self::Building | Self::Live | Self::Pending => Ok(()),
+            Self::Dying => Err(ENXIO),
+        }
+    }
 }
 
 /// A path as the head lists it, from the moment it is attached to the moment it is closed.
@@ -423,5 +431,19 @@ impl Head {
     /// Adds one to a counter.
     fn count(counter: &Atomic<u64>) {
         counter.fetch_add(1, Relaxed);
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(rmpath_head)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_dying_head_refuses_its_openers() {
+        for state in [State::Building, State::Live, State::Pending] {
+            assert_eq!(state.may_be_opened(), Ok(()));
+        }
+        assert_eq!(State::Dying.may_be_opened(), Err(ENXIO));
     }
 }

@@ -5,7 +5,6 @@
 use super::{
     sysfs,
     Head,
-    State,
     REAP,
     SCAN, //
 };
@@ -57,10 +56,7 @@ impl Operations for Head {
     }
 
     fn open(this: &Self) -> Result {
-        match this.inner.lock().state {
-            State::Dying => Err(ENXIO),
-            _ => Ok(()),
-        }
+        this.inner.lock().state.may_be_opened()
     }
 
     fn unique_id(this: &Self, kind: IdKind, id: &mut [u8; 16]) -> Result<usize> {
