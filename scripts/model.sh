@@ -56,6 +56,7 @@ wrong=(
 for w in "${wrong[@]}"; do
 	runs+=("removal, broken: ${w%|*}|fails|safety|removal|-DOPENS=0 -DSTORES=1 -DROUNDS=1 -DWRONG_${w#*|}")
 done
+runs+=("removal, broken: the disk lets go of its head while it is open|fails|safety|removal|-DOPENS=1 -DSTORES=0 -DROUNDS=1 -DWRONG_DISK_PUT_EARLY")
 runs+=("removal, broken: a head without a path stays|fails|ends|removal|-DOPENS=0 -DSTORES=1 -DROUNDS=1 -DWRONG_NOBODY_COMES_BACK")
 if [ -n "$long" ]; then
 	runs+=(

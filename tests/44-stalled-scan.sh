@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # A path that stalls while the new head's partitions are looked for blocks no change of paths: another path joins, states
 # are set, paths leave and come back, the head is removed, other heads are made and removed, all while that read hangs.
+# Nor does one that may not be used at all, when the read waits at the head itself; it goes on, or ends, with what is waited
+# for.
 # Time limit: 900 s
 . "$(dirname "$0")/lib.sh"
 
@@ -63,5 +65,27 @@ check "the first one waits for its read" exists "/sys/block/$HEAD"
 let_go
 eventually 60 "and goes with it" gone "/sys/block/$HEAD"
 count_is 0 "all references are back"
+
+# The scan waits for a path that can be used.
+parked() {
+	soon "$1: a path that is inaccessible makes a head" add_path "device=/dev/nbb wwid=parked state=inaccessible"
+	HEAD=$(head_of parked)
+	eventually 60 "$1: the scan waits" at_least "$(hattr "$HEAD" requeued)" 1
+}
+not_there() { ! head_of parked >/dev/null; }
+parked "the path leaves"
+soon "the path leaves: it is told to" remove_path nbb
+eventually 60 "the path leaves: so does the head" not_there
+eventually 60 "and the disk is closed" closed nbb
+parked "the head is told to go"
+soon "the head is told to go: it is" sh -c "echo 1 >/sys/block/$HEAD/rmpath/delete"
+eventually 60 "the head is told to go: it does" not_there
+eventually 60 "and the disk is closed" closed nbb
+parked "the path becomes optimized"
+soon "the path becomes optimized: it does" sh -c "echo optimized >$(path_dir "$HEAD" nbb)/state"
+eventually 60 "the path becomes optimized: nothing waits" reads "$(hattr "$HEAD" requeued)" 0
+is "$(sysio "open /dev/$HEAD ro" "read 0 4096")" OK "and the head reads"
+check "it is removed" remove_head "$HEAD"
+count_is 0 "all references are back once more"
 
 done_testing

@@ -14,7 +14,9 @@ answers; the counts are printed. Exit status 1 when a thread does not come back.
     open NODE               open, read a block, close
     ioctl NODE              open, ask for the geometry, the SCSI bus and the reservation's holder, close
     head DISK DISK WWID     make a head of two paths and let it go in all ways
+    map MAP DISK            fail and reinstate a path of a map, and have I/O wait for paths or not
     rmmod                   try to unload the module
+    reload FILE             the same, and load it again from there if that succeeds
 """
 
 import collections
@@ -29,11 +31,13 @@ import sys
 import threading
 import time
 
+import dmioctl
 import ioctls
 
 CLASS = "/sys/class/rmpath/"
 BLOCK = pathlib.Path("/sys/block")
 DELETE_MODULE = 176  # x86-64
+FINIT_MODULE = 313
 HDIO_GETGEO = 0x301
 SCSI_IOCTL_GET_BUS_NUMBER = 0x5386
 
@@ -55,6 +59,12 @@ def path_folder(head, disk):
 
 def spec(disk, wwid):
     return f"device=/dev/{disk}" + ("" if wwid == "-" else f" wwid={wwid}")
+
+
+def syscall(*args):
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(*args):
+        raise OSError(ctypes.get_errno(), "a system call")
 
 
 class Race:
@@ -149,15 +159,20 @@ class Race:
             time.sleep(random.random() * (0, 0, 1.2, 0.1)[way])
             self.attempt(job + ": secs", put, secs, 0)
 
+    def job_map(self, job, turn, name, disk):
+        path = f"_path /dev/{disk}"
+        text = ("fail" + path, "queue_if_no_path", "reinstate" + path, "fail" + path, "reinstate" + path)[turn % 5]
+        self.attempt(job, dmioctl.message, name, text)
+
     def job_rmmod(self, job, _turn):
-        libc = ctypes.CDLL(None, use_errno=True)
-
-        def unload():
-            if libc.syscall(DELETE_MODULE, b"rmpath", os.O_NONBLOCK):
-                raise OSError(ctypes.get_errno(), "delete_module")
-
-        self.attempt(job, unload)
+        self.attempt(job, syscall, DELETE_MODULE, b"rmpath", os.O_NONBLOCK)
         time.sleep(0.05)
+
+    def job_reload(self, job, _turn, file):
+        if self.attempt(job, syscall, DELETE_MODULE, b"rmpath", os.O_NONBLOCK):
+            fd = os.open(file, os.O_RDONLY)
+            self.attempt(job + ": load", syscall, FINIT_MODULE, fd, b"", 0)
+            os.close(fd)
 
 
 def main():

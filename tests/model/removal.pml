@@ -179,8 +179,12 @@ inline delete_disk(h)
 		assert(head[h].state == DYING && none(h));
 		head[h].disk = DELETED;
 		if
+#ifdef WRONG_DISK_PUT_EARLY
+		:: head[h].reap = 1
+#else
 		:: head[h].openers == 0 -> head[h].reap = 1
 		:: else
+#endif
 		fi
 	}
 }
