@@ -126,6 +126,10 @@ spdx() {
 	return $rc
 }
 
+# Each mutation is still one of the source as it is.
+mutations() { scripts/mutants.sh --apply | grep -A 1 '^not ok' && return 1 || return 0; }
+
+lint mutations mutations
 lint rustfmt rustfmt_check
 lint "unsafe code" unsafe_free
 lint checkpatch checkpatch

@@ -150,7 +150,7 @@ def judge(workshop, mutant, limit):
         if not workshop.build(folder / "build.log"):
             return False, f"it does not compile, see {folder}/build.log"
         start = time.monotonic()
-        found = workshop.test(folder, mutant.items, limit, True)
+        found = workshop.test(folder, mutant.items, limit * len(mutant.items), True)
     finally:
         (workshop.tree / mutant.file).write_text(source)
     secs = int(time.monotonic() - start)

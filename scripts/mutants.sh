@@ -8,7 +8,7 @@
 #
 #   MUTANTS='03 17'   these only (all)
 #   VMS=              how many are looked at at once (2 if there are two cores and memory for both)
-#   LIMIT=            seconds for the tests of one mutant (900); what takes longer hangs
+#   LIMIT=            seconds for each test of a mutant (900); what takes longer hangs
 #   --apply           only see that each mutation fits the source
 #   --build           and that it compiles
 #
