@@ -188,9 +188,13 @@ null_table "null_blk, $PATHS paths, 4 KiB reads" "$selectors" "$policies"
 if [ "${NVME:-}" = no ] || [ "${FAST:-}" = yes ]; then
 	exit 0
 fi
-# A namespace on null_blk, reached twice; the kernel's own multipath makes one disk of it, or with multipath=N two.
+# A namespace on null_blk, reached more than once; the kernel's own multipath makes one disk of it, or with multipath=N
+# as many as there are paths.
 nqn=nqn.2014-08.org.nvmexpress:bench
 target=/sys/kernel/config/nvmet
+# nvme_connect PORT
+nvme_connect() { echo "transport=loop,nqn=$nqn,traddr=$1" >/dev/nvme-fabrics; }
+# nvme_up Y|N PATHS: what native multipath is to do with so many paths.
 nvme_up() {
 	modprobe nvme-core multipath="$1"
 	modprobe nvme-loop
@@ -201,71 +205,87 @@ nvme_up() {
 	echo 01234567-89ab-cdef-0123-456789abcdef >"$target/subsystems/$nqn/namespaces/1/device_nguid"
 	echo 1 >"$target/subsystems/$nqn/namespaces/1/enable"
 	local p
-	for p in 1 2; do
+	for (( p = 1; p <= $2; p++ )); do
 		mkdir "$target/ports/$p"
 		echo loop >"$target/ports/$p/addr_trtype"
 		echo "$p" >"$target/ports/$p/addr_traddr"
 		ln -s "$target/subsystems/$nqn" "$target/ports/$p/subsystems/$nqn"
-		echo "transport=loop,nqn=$nqn,traddr=$p" >/dev/nvme-fabrics
+		nvme_connect "$p"
 	done
 	sleep 3
 }
 nvme_down() {
 	local c p
 	for c in /sys/class/nvme/nvme*; do
-		echo 1 >"$c/delete_controller"
+		[ ! -e "$c" ] || echo 1 >"$c/delete_controller"
 	done
-	for p in 1 2; do
-		rm "$target/ports/$p/subsystems/$nqn"
-		rmdir "$target/ports/$p"
+	for p in "$target"/ports/*; do
+		rm "$p/subsystems/$nqn"
+		rmdir "$p"
 	done
 	echo 0 >"$target/subsystems/$nqn/namespaces/1/enable"
 	rmdir "$target/subsystems/$nqn/namespaces/1" "$target/subsystems/$nqn"
 	modprobe -r nvme-loop
 	modprobe -r nvme-fabrics nvmet 2>/dev/null || true
 	modprobe -r nvme-core 2>/dev/null || true
+	[ ! -d /sys/module/nvme_core ] || die "nvme-core is still in use"
 }
-
-header "nvme-loop, 2 paths, 4 KiB reads" "/native"
-nvme_up N
-nvme=(/dev/nvme[0-9]*n1)
-row "raw nvme-loop" "${nvme[0]}" 0 ''
-raw=$MEAN
-nvme_down
-for policy in numa round-robin queue-depth; do
-	nvme_up Y
-	disk=$(basename "$(ls -d /sys/block/nvme*n1)")
-	echo "$policy" >"$(ls -d /sys/class/nvme-subsystem/nvme-subsys*)/iopolicy"
-	row "native, $policy" "/dev/$disk" "$raw" ''
-	reference=$ADDED
-	nvme_down
-	nvme_up N
+# native POLICY PATHS: into NATIVE native multipath's disk over so many paths.
+native() {
+	nvme_up Y "$2"
+	NATIVE=$(basename "$(ls -d /sys/block/nvme[0-9]n1)")
+	echo "$1" >"$(ls -d /sys/class/nvme-subsystem/nvme-subsys*)/iopolicy"
+}
+# nvme_table TITLE PATHS POLICIES: native multipath and the head over them, with each policy.
+nvme_table() {
+	local policy reference
+	header "$1" "/native"
+	nvme_up N "$2"
 	nvme=(/dev/nvme[0-9]*n1)
-	head_over bench-nvme "$policy" "${nvme[@]}"
-	row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
-	head_gone
+	row "raw nvme-loop" "${nvme[0]}" 0 ''
+	raw=$MEAN
 	nvme_down
-done
+	for policy in $3; do
+		native "$policy" "$2"
+		row "native, $policy" "/dev/$NATIVE" "$raw" ''
+		reference=$ADDED
+		nvme_down
+		nvme_up N "$2"
+		nvme=(/dev/nvme[0-9]*n1)
+		head_over bench-nvme "$policy" "${nvme[@]}"
+		row "rmpath head, $policy" "/dev/$HEAD" "$raw" "$reference"
+		head_gone
+		nvme_down
+	done
+}
+natives='numa round-robin queue-depth'
+nvme_table "nvme-loop, 2 paths, 4 KiB reads" 2 "$natives"
 
 # --- Other I/O, other numbers of paths -----------------------------------------------------------------------------------
 
 [ "${MORE:-}" != no ] || exit 0
 for PATHS in 1 8 32; do
-	null_table "null_blk, $PATHS paths, 4 KiB reads" round-robin 'numa round-robin queue-depth'
+	null_table "null_blk, $PATHS paths, 4 KiB reads" round-robin "$natives"
+	nvme_table "nvme-loop, $PATHS paths, 4 KiB reads" "$PATHS" "$natives"
 done
 PATHS=2
+# both WHAT: on null_blk, and on nvme-loop.
+both() {
+	null_table "null_blk, 2 paths, $1" round-robin round-robin
+	nvme_table "nvme-loop, 2 paths, $1" 2 round-robin
+}
 JOB=(--rw=randwrite --bs=4k --ioengine=psync)
-null_table "null_blk, 2 paths, 4 KiB writes" round-robin round-robin
+both "4 KiB writes"
 for size in 64k 1m; do
 	JOB=(--rw=randread "--bs=$size" --ioengine=psync)
 	# They take long, and there is little to be told apart from them.
 	IOS=$((IOS / 2))
-	null_table "null_blk, 2 paths, $size reads" round-robin round-robin
+	both "$size reads"
 done
 # In batches: what is left of a system call's share is small.
 JOB=(--rw=randread --bs=4k --ioengine=io_uring --iodepth=16 --iodepth_batch_submit=16 --iodepth_batch_complete_min=16)
 IOS=$((IOS * 16))
-null_table "null_blk, 2 paths, 4 KiB reads, io_uring by 16" round-robin round-robin
+both "4 KiB reads, io_uring by 16"
 IOS=$((IOS / 16))
 JOB=(--rw=randread --bs=4k --ioengine=io_uring --hipri)
 others=("${disks[@]}") disks=()
@@ -275,22 +295,50 @@ disks=("${others[@]}")
 
 # --- How long it takes by another path, and until one is back; memory ----------------------------------------------------
 
-# found: "NAME: WHAT<tab>NUMBER" from standard input as lines of the table, in relation to dm-multipath's.
+# found: "NAME: WHAT<tab>NUMBER" from standard input as lines of the table: the target's in relation to dm-multipath's, the
+# head's to native's, if there is that.
 found() {
-	local name took what
-	local -A reference
+	local name took what against
+	local -A theirs
 	while IFS=$'\t' read -r name took; do
-		what=${name#*: }
-		[[ $name != dm-multipath* ]] || reference[$what]=$took
-		printf '%s\t%s\t%d\t%d\t%s\n' "$TABLE, $what" "${name%%: *}" "$took" "$took" \
-			"$(awk -v a="$took" -v b="${reference[$what]}" 'BEGIN {printf "%.2f", a / b}')" | tee -a "$rows" |
-			awk -F '\t' -v name="$name" '{printf "%-39s %9d %9s %9s\n", name, $3, "-", $5}'
+		what=${name#*: } name=${name%%: *}
+		case $name in
+		dm-multipath*) theirs[$what,dm]=$took ;;
+		native) theirs[$what,native]=$took ;;
+		esac
+		against=${theirs[$what,dm]:-}
+		[[ $name != *head ]] || against=${theirs[$what,native]:-$against}
+		printf '%s\t%s\t%d\t%d\t%s\n' "$TABLE, $what" "$name" "$took" "$took" \
+			"$(awk -v a="$took" -v b="${against:-$took}" 'BEGIN {printf "%.2f", a / b}')" | tee -a "$rows" |
+			awk -F '\t' -v name="$name: $what" '{printf "%-39s %9d %9s %9s\n", name, $3, "-", $5}'
 	done
 }
 header "null_blk, 2 paths, a path fails or returns" "/dm-mpath" ns
 failover=$("$(dirname "$0")/guest-failover.py" "$(basename "${disks[0]}")" "$(basename "${disks[1]}")") ||
 	die "the paths do not fail as they should"
 found <<<"$failover"
+
+header "nvme-loop, 2 paths, a controller goes or returns" "/theirs" ns
+gone=
+# disappear SYSTEM
+disappear() {
+	gone+=$("$(dirname "$0")/guest-disappear.py" "$1")$'\n' || die "the controllers do not go as they should"
+}
+nvme_up Y 2
+disappear native
+nvme_down
+nvme_up N 2
+disappear multipath
+disappear rmpath
+# That what returns joins without being asked.
+rmmod rmpath
+insmod "$RMPATH_KO" auto_attach=1
+disappear head
+nvme_down
+found <<<"${gone%$'\n'}"
+rmmod rmpath
+insmod "$RMPATH_KO" auto_attach=0
+
 header "memory" "/dm-mpath" bytes
 memory=$("$(dirname "$0")/guest-memory.py") || die "the memory cannot be measured"
 found <<<"$memory"
