@@ -32,14 +32,15 @@ fio_pid=$!
 out=$("$TESTS/race.py" "$secs" "toggle $b -" "folder $HEAD $c" "toggle $c -" "states $HEAD $b" \
 	read read "open /dev/$HEAD" "open /dev/rmpath1" "ioctl /dev/$HEAD" "ioctl /dev/rmpath1" "secs $HEAD 3000 4000" \
 	"set $HEAD no_path_timeout_secs 0 60 1" "set $HEAD probe_secs 0 1 2" "head nba nbb other" "head nba nbb other" \
-	"toggle nba other" "map rmt-race nbc" "map rmt-race nbd" "open $map" rmmod) && ok "everything comes to its end" || not_ok "everything comes to its end"
+	"toggle nba other" "map rmt-race nbc" "map rmt-race nbd" "open $map" rmmod) &&
+	ok "everything comes to its end" || not_ok "everything comes to its end"
 diag "$out"
 wait_for 600 ended $fio_pid || kill -9 $fio_pid
 if wait $fio_pid; then ok "no error, no wrong data"; else not_ok "no error, no wrong data" "$(tail -n 20 "$TMP/fio")"; fi
 
 check "the module is there" loaded
 for p in nbc nbd; do dmset message rmt-race 0 reinstate_path /dev/$p; done
-is "$(sysio "open $map" "write 0 4096 1" "verify 0 4096 1")" OK "the map works"
+is "$(sysio "open $map" "write 0 4096 1" "read 0 4096")" OK "the map works"
 check "it goes" dmset remove rmt-race
 for p in nba nbb; do remove_path $p 2>/dev/null; done
 eventually 120 "the other head goes with its paths" not_there other
@@ -57,13 +58,13 @@ check "it goes" remove_head "$HEAD"
 count_is 0 "with its reference"
 
 # Nothing stays.
-out=$("$TESTS/race.py" "$secs" "head nba nbb other" "toggle nbb other" "open /dev/rmpath0" read "reload $RMPATH_KO") &&
+out=$("$TESTS/race.py" "$secs" "brief nba other" "open /dev/rmpath0" read "reload $RMPATH_KO") &&
 	ok "it is unloaded whenever that can be" || not_ok "it is unloaded whenever that can be"
 diag "$out"
 like "$out" " [0-9]+ reload [^ ]+: load OK" "and was"
 loaded || check "it can be loaded again" rmpath_load
-for p in nba nbb; do remove_path $p 2>/dev/null; done
-eventually 120 "the head goes with its paths" not_there other
+remove_path nba 2>/dev/null
+eventually 120 "the head goes with its path" not_there other
 count_is 0 "no reference is left"
 
 done_testing

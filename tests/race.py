@@ -14,6 +14,7 @@ answers; the counts are printed. Exit status 1 when a thread does not come back.
     open NODE               open, read a block, close
     ioctl NODE              open, ask for the geometry, the SCSI bus and the reservation's holder, close
     head DISK DISK WWID     make a head of two paths and let it go in all ways
+    brief DISK WWID         make a head of one path, let it go in each way, and leave a while without one
     map MAP DISK            fail and reinstate a path of a map, and have I/O wait for paths or not
     rmmod                   try to unload the module
     reload FILE             the same, and load it again from there if that succeeds
@@ -158,6 +159,15 @@ class Race:
                 self.attempt(job + ": remove", put, CLASS + "remove_path", f"device=/dev/{disk}")
             time.sleep(random.random() * (0, 0, 1.2, 0.1)[way])
             self.attempt(job + ": secs", put, secs, 0)
+
+    def job_brief(self, job, turn, disk, wwid):
+        self.attempt(job + ": add", put, CLASS + "add_path", spec(disk, wwid))
+        if turn % 2:
+            self.attempt(job + ": remove", put, CLASS + "remove_path", f"device=/dev/{disk}")
+        else:
+            for head in BLOCK.glob("rmpath*"):
+                self.attempt(job + ": delete", put, head / "rmpath/delete", 1)
+        time.sleep(random.random() * 0.2)
 
     def job_map(self, job, turn, name, disk):
         path = f"_path /dev/{disk}"
