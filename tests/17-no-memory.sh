@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# Each memory allocation of a request fails in turn: adding the first path of a head, adding another, removing one,
+# The memory allocations of a request fail in turn: adding the first path of a head, adding another, removing one,
 # changing states; loading a table, and messages to a map. Whatever it answers, the request is carried out or leaves
 # nothing behind: no head, no claim on the device, no reference.
 #

@@ -16,6 +16,8 @@ answers; the counts are printed. Exit status 1 when a thread does not come back.
     head DISK DISK WWID     make a head of two paths and let it go in all ways
     brief DISK WWID         make a head of one path, let it go in each way, and leave a while without one
     map MAP DISK            fail and reinstate a path of a map, and have I/O wait for paths or not
+    rescan HOST             delete the disk of scsi_debug's host of that number, and have it found again
+    table MAP DISK          make a map of one path, load another table, and remove it
     rmmod                   try to unload the module
     reload FILE             the same, and load it again from there if that succeeds
 """
@@ -167,12 +169,30 @@ class Race:
         else:
             for head in BLOCK.glob("rmpath*"):
                 self.attempt(job + ": delete", put, head / "rmpath/delete", 1)
-        time.sleep(random.random() * 0.2)
+        while any(BLOCK.glob("rmpath*")) and time.monotonic() < self.end:
+            time.sleep(0.01)
+        # Its last reference is about to go; whoever waits for that has its chance.
+        time.sleep(0.3)
 
     def job_map(self, job, turn, name, disk):
         path = f"_path /dev/{disk}"
         text = ("fail" + path, "queue_if_no_path", "reinstate" + path, "fail" + path, "reinstate" + path)[turn % 5]
         self.attempt(job, dmioctl.message, name, text)
+
+    def job_rescan(self, job, _turn, number):
+        host = next(pathlib.Path(f"/sys/bus/pseudo/drivers/scsi_debug/adapter{number}").glob("host*"))
+        for delete in host.glob("target*/*/delete"):
+            self.attempt(job + ": delete", put, delete, 1)
+        self.attempt(job + ": scan", put, f"/sys/class/scsi_host/{host.name}/scan", "- - -")
+        time.sleep(0.5)
+
+    def job_table(self, job, _turn, name, disk):
+        table = f"1 queue_if_no_path 0 1 1 round-robin 0 1 0 /dev/{disk}"
+        self.attempt(job + ": create", dmioctl.create, name)
+        for _ in range(2):
+            self.attempt(job + ": load", dmioctl.load, name, 32768, "rmpath", table)
+            self.attempt(job + ": resume", dmioctl.resume, name)
+        self.attempt(job + ": remove", dmioctl.remove, name)
 
     def job_rmmod(self, job, _turn):
         self.attempt(job, syscall, DELETE_MODULE, b"rmpath", os.O_NONBLOCK)
