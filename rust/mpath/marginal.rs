@@ -306,7 +306,13 @@ impl Vitals {
     /// is worse than what was.
     fn mean(&self, since: u64) -> Option<u64> {
         let period = self.period();
-        let last = || Some(self.last_mean.recall(since)?.max(period.mean(1).unwrap_or(0)));
+        let last = || {
+            Some(
+                self.last_mean
+                    .recall(since)?
+                    .max(period.mean(1).unwrap_or(0)),
+            )
+        };
         period.mean(ENOUGH).or_else(last)
     }
 
@@ -520,7 +526,11 @@ mod tests {
             |index, bios| {
                 // From the moment on in which the others have ended their second period.
                 second += u32::from(index == 0);
-                let (time, errors) = if second > 3 { (100 * MS, bios) } else { (MS, 0) };
+                let (time, errors) = if second > 3 {
+                    (100 * MS, bios)
+                } else {
+                    (MS, 0)
+                };
                 paths[index].carries(bios, time, errors);
             },
             |now| judged(&paths, &RULES, now).0 != GOOD,
