@@ -306,14 +306,9 @@ impl Vitals {
     /// is worse than what was.
     fn mean(&self, since: u64) -> Option<u64> {
         let period = self.period();
-        let last = || {
-            Some(
-                self.last_mean
-                    .recall(since)?
-                    .max(period.mean(1).unwrap_or(0)),
-            )
-        };
-        period.mean(ENOUGH).or_else(last)
+        let so_far = period.mean(1).unwrap_or(0);
+        let last = self.last_mean.recall(since);
+        period.mean(ENOUGH).or(last.map(|mean| mean.max(so_far)))
     }
 
     /// Of that of which there was enough to tell, a new period begins.
