@@ -215,7 +215,7 @@ attach_fails() {
 		echo 0 >"$namespace/enable"
 		echo 1 >"$namespace/enable"
 	done
-	say "$1" gone
+	say "$1" "not reached: none of these commands failed at the right moment"
 }
 # rmpath: each allocation of the attempt fails in turn.
 allocations_fail() {
