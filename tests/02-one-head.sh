@@ -87,6 +87,7 @@ count_is 2 "and its module reference"
 
 # The smallest free number.
 check "rmpath0 is removed" remove_head rmpath0
+count_is 1 "and gives its number back, and its reference"
 is "$(attr $CLASS/add_path "device=/dev/nbplain1 wwid=again")" OK "a new head"
 is "$(head_of again)" rmpath0 "has the smallest free number"
 check "heads are removed" remove_head rmpath0

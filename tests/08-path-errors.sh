@@ -139,7 +139,7 @@ else
 fi
 
 # Inflight: a read that the path keeps. The disk answers after so many jiffies.
-echo 1500 >/sys/bus/pseudo/drivers/scsi_debug/delay
+echo 2500 >/sys/bus/pseudo/drivers/scsi_debug/delay
 server slow
 ask slow "open /dev/$HEAD ro" >/dev/null
 tell slow "read 65536 4096"
@@ -159,7 +159,7 @@ server_stop slow
 # Deleting from inside the objects' own files.
 eventually 60 "the deleted path is gone" no_path "$HEAD" "$a"
 check "its folder too" gone "$A"
-is "$(sysio "open /dev/$a excl")" OK "and its disk is free"
+eventually 60 "and its disk is free" answers OK "open /dev/$a excl"
 ask sys "open /dev/$HEAD" >/dev/null
 is "$(ask sys "read 0 4096")" OK "the head lives on the other"
 is "$(attr "$B/delete" 0)" EINVAL "only 1 deletes a path"

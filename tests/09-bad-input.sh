@@ -107,7 +107,7 @@ bad EBUSY "a mounted device" "device=/dev/nbfree wwid=x"
 umount "$TMP/mnt"
 dm_make rmt-claim "0 32768 linear /dev/nbfree 0" || bail "cannot make a map"
 bad EBUSY "a device of a map" "device=/dev/nbfree wwid=x"
-dmset remove rmt-claim
+dmset remove --retry rmt-claim
 server o
 is "$(ask o "open /dev/nbfree excl")" OK "a device is claimed by a program"
 bad EBUSY "a claimed device" "device=/dev/nbfree wwid=x"

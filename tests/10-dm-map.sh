@@ -54,7 +54,7 @@ if [ "$target" = rmpath ]; then
 		check "a map is made" dm_make rmt-a "0 $len rmpath 0 0 1 1 $(group "$a" "$b")"
 		check "which has loaded the module" loaded
 		count_is 1 "a map is one reference"
-		check "the map is removed" dmset remove rmt-a
+		check "the map is removed" dmset remove --retry rmt-a
 		count_is 0 "and its reference"
 		check "the module unloads" rmpath_unload
 	else
@@ -121,7 +121,7 @@ for how in "" "--nolockfs" "--noflush"; do
 	is "$(answer m)" OK "and goes on"
 	is "$(ask m close)" OK "closed"
 done
-check "remove" dmset remove rmt-a
+check "remove" dmset remove --retry rmt-a
 count_is 0 "no map, no reference"
 is "$(sysio "open /dev/$a excl")" OK "the paths are free"
 
@@ -141,13 +141,13 @@ message fail_path "/dev/$d"
 like "$(share 12 "$a" "$b" "$c" "$d")" '^OK 12 0 0 0$' "then the first again"
 is "$(letters rmt-a)" AAFEFF "which is active again"
 ask m close >/dev/null
-check "remove" dmset remove rmt-a
+check "remove" dmset remove --retry rmt-a
 check "a map whose initial group is the second" \
 	dm_make rmt-a "0 $len $target $features 0 2 2 $(group "$a" "$b") $(group "$c" "$d")"
 ask m "open $(dm_node rmt-a)" >/dev/null
 like "$(share 12 "$a" "$b" "$c" "$d")" '^OK 0 0 [3-9] [3-9]$' "I/O begins there"
 ask m close >/dev/null
-check "remove" dmset remove rmt-a
+check "remove" dmset remove --retry rmt-a
 count_is 0 "no map, no reference"
 
 # queue_if_no_path. parked: fails both paths and leaves a write waiting.

@@ -37,13 +37,13 @@ in_use "a head and a map"
 check "the head goes first" remove_head "$HEAD"
 in_use "a map"
 is "$(sysio "open $(dm_node rmt-a)" "write 0 4096 5")" OK "the map works on"
-check "then the map" dmset remove rmt-a
+check "then the map" dmset remove --retry rmt-a
 check "the module unloads" rmpath_unload
 
 rmpath_load auto_attach=0
 make_head
 check "a map again" dm_make rmt-a "$table"
-check "the map goes first" dmset remove rmt-a
+check "the map goes first" dmset remove --retry rmt-a
 in_use "a head"
 is "$(sysio "open /dev/$HEAD" "read 0 4096")" OK "the head works on"
 
@@ -52,7 +52,7 @@ hlen=$(sectors "$HEAD")
 check "a map of a head" dm_make rmt-a "0 $hlen rmpath 0 0 1 1 round-robin 0 1 1 /dev/$HEAD 1"
 count_is 3 "is a reference, and so is its opening the head"
 is "$(sysio "open $(dm_node rmt-a)" "write 0 4096 6" "read 0 4096")" OK "it works"
-check "it goes" dmset remove rmt-a
+check "it goes" dmset remove --retry rmt-a
 check "the head goes" remove_head "$HEAD"
 check "a map as a path" dm_make rmt-a "$table"
 is "$(attr $CLASS/add_path "device=$(dm_node rmt-a) wwid=over")" OK "makes a head"

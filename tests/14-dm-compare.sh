@@ -188,10 +188,10 @@ done
 # the same map again.
 check "a map without queue_mode" dm_make rmt-c "0 $len rmpath 0 0 2 1 $two"
 table=$(dmset table rmt-c)
-check "is removed" dmset remove rmt-c
+check "is removed" dmset remove --retry rmt-c
 check "its own table makes a map" dm_make rmt-c "$table"
 is "$(dmset table rmt-c)" "$table" "which prints the same table"
-check "is removed" dmset remove rmt-c
+check "is removed" dmset remove --retry rmt-c
 count_is 0 "no map, no reference"
 
 done_testing

@@ -103,7 +103,7 @@ is "$(sysio "open /dev/$a excl")" OK "and the other is let go"
 server_stop o
 
 # It was none of the paths' fault.
-check "the map is removed" dmset remove rmt-x
+check "the map is removed" dmset remove --retry rmt-x
 is "$(dm_errno create rmt-x --table "0 $len $target $f 0 2 1 $g")" EINVAL "a map with a wrong table is not made"
 refuse "and is not there" dmset info rmt-x
 check "a right table is taken" dm_make rmt-x "0 $len $target $f 0 1 1 $g"

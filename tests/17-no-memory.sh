@@ -6,7 +6,7 @@
 #
 # RMPATH_STRIDE  look at every so many allocations (default: 3 for a new head, 4 for a table, 2 for a path that returns, 1
 #                for the rest)
-# Time limit: 1200 s
+# Time limit: 2400 s
 . "$(dirname "$0")/lib.sh"
 
 [ -e /proc/self/fail-nth ] && [ -d /sys/kernel/debug/failslab ] || skip_all "this kernel has no CONFIG_FAILSLAB"
@@ -45,6 +45,7 @@ each "the first path of a head" 3 $CLASS/add_path "device=/dev/nba wwid=mem" one
 count_is 0 "nothing is held"
 check "a head" add_path "device=/dev/nba wwid=mem"
 HEAD=$(head_of mem)
+wait_for 60 scanned "$HEAD" 1
 drop_b() { remove_path nbb && wait_for 60 no_path "$HEAD" nbb; }
 each "another path" 1 $CLASS/add_path "device=/dev/nbb wwid=mem" drop_b "wait_for 60 free_disk nbb"
 check "another path can be added" add_path "device=/dev/nbb wwid=mem"

@@ -35,7 +35,7 @@ dm_make rmt-merged "0 $(sectors nbmerge1) rmpath 0 0 2 1 round-robin 0 1 0 /dev/
 	bail "no map"
 written "$(dm_node rmt-merged)" 2 "a map"
 like "$(dmset status rmt-merged)" "nbmerge1 F|$(devno nbmerge1) F" "its path has failed"
-dmset remove rmt-merged
+dmset remove --retry rmt-merged
 count_is 0 "no reference is left"
 
 done_testing

@@ -88,7 +88,7 @@ server slow
 ask slow "open /dev/$HEAD ro" >/dev/null
 for first in queue-depth service-time historical-service-time; do
 	attr "$policy" $first >/dev/null
-	delay 1000
+	delay 2500
 	tell slow "read 65536 4096"
 	eventually 60 "$first: a read is on its way" on_its_way
 	attr "$policy" queue-depth >/dev/null

@@ -14,7 +14,7 @@ delay() {
 	is "$(sysio_all "dm load rmt-slow 131072 delay /dev/nbstore 0 $1" "dm suspend rmt-slow noflush" \
 		"dm resume rmt-slow")" "OK OK OK" "the slow path takes $1 ms more"
 }
-delay 60
+delay 200
 add_path "device=$fast wwid=two" && add_path "device=$slow wwid=two" || bail "no head can be made"
 HEAD=$(head_of two)
 settled_node "$HEAD" || bail "the head has no node"

@@ -69,7 +69,7 @@ attr "$C/weight" 1 >/dev/null
 under_way() { [ "$(value "$A/inflight") $(value "$C/inflight")" = "12 4" ]; }
 for p in queue-depth service-time; do
 	attr "$policy" $p >/dev/null
-	delay 3000
+	delay 60000
 	fio --name=load --filename="/dev/$HEAD" --direct=1 --rw=read --bs=4k --ioengine=libaio --iodepth=16 --size=64k \
 		--minimal >"$TMP/fio" 2>&1 &
 	eventually 60 "$p: 12 to 4 are under way" under_way

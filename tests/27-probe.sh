@@ -10,7 +10,7 @@ sdebug_paths
 sdebug_head
 probe=$(hattr "$HEAD" probe_secs)
 is "$(value "$probe")" 5 "paths are probed every 5 s by default"
-count_is 1 "a head is one reference"
+eventually 60 "a head is one reference" scanned "$HEAD" 1
 before=$(snapshot)
 for bad in '' ' ' x -1 '1 1' off; do is "$(attr "$probe" "$bad")" EINVAL "'$bad' is not a number"; done
 is "$(attr "$probe" 4294967296)" ERANGE "4294967296 is out of range"

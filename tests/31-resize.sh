@@ -35,7 +35,8 @@ check "with one path grown the head is what it was" size_is 16
 log_mark
 check "the other path grows" grow "$b"
 eventually 60 "and so does the head" rescan_size_is 32
-is "$(log_ours | grep -c "$HEAD: has $((32 * MB)) sectors now")" 1 "which it says"
+says() { [ "$(log_ours | grep -c "$HEAD: has $((32 * MB)) sectors now")" = 1 ]; }
+eventually 60 "which it says" says
 is "$(ask f "write $((24 << 20)) 4096 1") $(ask f "verify $((24 << 20)) 4096 1") $(ask f "verify $((24 << 20)) 4096 1")" \
 	"OK OK OK" "a file that was open can use the new space"
 is "$(blockdev --getsz "/dev/$HEAD")" $((32 * MB)) "a new opener sees the size"

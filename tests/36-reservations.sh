@@ -24,7 +24,7 @@ other_ctrl() {
 	return 1
 }
 other_disk() { local d; d=$(echo /sys/class/nvme/"$(other_ctrl)"/nvme*n*); echo "${d##*/}"; }
-other_ready() { [ -b "/dev/$(other_disk)" ]; }
+other_ready() { opens "/dev/$(other_disk)"; }
 other_leaves() { local c; c=$(other_ctrl) || return 0; echo 1 >"/sys/class/nvme/$c/delete_controller"; }
 echo "transport=loop,nqn=$NQN,traddr=1,hostnqn=nqn.2014-08.org.rmpath:other,hostid=$OTHER" >/dev/nvme-fabrics
 wait_for 120 other_ready || bail "no other host"

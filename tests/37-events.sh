@@ -56,7 +56,10 @@ for _ in 1 2 3 4 5 6; do
 	echo optimized >"$pb/state"
 done
 echo inaccessible >"$pb/state"
-hear "the last of many changes" "PATH_CHANGED,$nb,inaccessible,1,live"
+# As the state is told that there is then, that it was optimized for a moment may not have been.
+last() { hears "PATH_CHANGED,$nb,inaccessible,1,live" || hears "PATH_REINSTATED,$nb,inaccessible,1,live"; }
+eventually 30 "the last of many changes" last || diag "heard: $heard"
+heard=
 echo optimized >"$pb/state"
 hear "and the one after it" "PATH_CHANGED,$nb,optimized,2,live"
 

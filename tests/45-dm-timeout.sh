@@ -18,7 +18,7 @@ make() { check "a map with $1" dm_make rmt-a "0 $len rmpath $1 $paths" && ask m 
 fail_all() { message fail_path "/dev/$a" && message fail_path "/dev/$b"; }
 drop_map() {
 	ask m close >/dev/null
-	check "the map is removed" dmset remove rmt-a
+	check "the map is removed" dmset remove --retry rmt-a
 	count_is 0 "and no reference is left"
 }
 queues() { [[ $(dmset table rmt-a) = *queue_if_no_path* ]]; }
@@ -33,8 +33,8 @@ count_is 1 "with paths there is no wait"
 log_mark
 tell m "write 0 4096 1"
 is "$(answer m)" OK "a write"
-fail_all
 begun=$SECONDS
+fail_all
 tell m "write 0 4096 2"
 is "$(answer m)" EIO "without a path a write waits and fails"
 check "not before the time is over" test $((SECONDS - begun)) -ge 1
@@ -42,10 +42,10 @@ check "the map does not keep I/O any more" queues_not
 like "$(log_ours)" 'queue_if_no_path timeout' "the log says so"
 count_is 1 "the reference of the wait is back"
 check "it keeps I/O again" message queue_if_no_path
-count_is 2 "and waits"
+said_twice() { [ "$(log_ours | grep -c 'queue_if_no_path timeout')" = 2 ]; }
+eventually 60 "and waits as long again" said_twice
+count_is 1 "with a reference that is back"
 check "a path is reinstated" message reinstate_path "/dev/$a"
-count_is 1 "the wait is over"
-check "and the map still keeps I/O" queues
 is "$(sysio "open /dev/$a" "verify 0 4096 1")" OK "the failed write has left nothing"
 drop_map
 
@@ -56,9 +56,13 @@ tell m "write 0 4096 3"
 is "$(answer m 1)" NOTHING "a write waits"
 count_is 2 "the wait is one reference"
 # dm-multipath's work item queues itself again and again meanwhile, and takes all of a CPU.
-used=$(kthread_ms)
-nap 3
-used=$(($(kthread_ms) - used))
+# One that stands still while a thread of the kernel runs is counted as its time: so one of three tries.
+for _ in 1 2 3; do
+	used=$(kthread_ms)
+	nap 3
+	used=$(($(kthread_ms) - used))
+	((used >= 2000)) || break
+done
 check "which takes no CPU: $used ms in 3 s" test "$used" -lt 2000
 check "a path is reinstated" message reinstate_path "/dev/$b"
 is "$(answer m)" OK "the write completes"
@@ -78,6 +82,11 @@ is "$(answer m)" EIO "the write fails"
 count_is 1 "and nothing waits any more"
 check "queue_if_no_path" message queue_if_no_path
 count_is 2 "it waits again"
+check "a path is reinstated" message reinstate_path "/dev/$b"
+count_is 1 "the wait is over"
+check "and the map still keeps I/O" queues
+message fail_path "/dev/$b"
+count_is 2 "it waits once more"
 drop_map
 
 # The limit of all maps holds for waits that begin after it was set, and for maps without one of their own.
@@ -104,7 +113,7 @@ is "$(answer m)" OK "until it has a path"
 drop_map
 check "a map without paths" dm_make rmt-a "0 $len rmpath 1 queue_if_no_path 0 0 0"
 eventually 60 "it ceases to keep I/O too" queues_not
-check "it is removed" dmset remove rmt-a
+check "it is removed" dmset remove --retry rmt-a
 count_is 0 "and no reference is left"
 for bad in "1 no_path_timeout" "2 no_path_timeout -1" "2 no_path_timeout x" "2 no_path_timeout 4294967296"; do
 	is "$(dm_errno create rmt-a --table "0 $len rmpath $bad $paths")" EINVAL "refused: $bad"

@@ -26,6 +26,7 @@ defaults {
 	max_polling_interval 1
 	path_checker tur
 	no_path_retry queue
+	uxsock_timeout 60000
 }
 blacklist_exceptions {
 	device {
@@ -66,7 +67,7 @@ check "which is ours" at_least /sys/module/rmpath/refcnt 1
 refuse "not the kernel's" test -d /sys/module/dm_multipath
 like "$(multipath -ll "$map")" "$a .*active ready" "multipath -ll shows the first path"
 like "$(multipath -ll "$map")" "$b .*active ready" "and the second"
-node=/dev/$(basename "$(readlink -f "/dev/mapper/$map")")
+node=$(dm_node "$map")
 is "$(sysio "open $node" "write 4096 4096 1" "verify 4096 4096 1")" OK "it writes and reads"
 
 # A path fails: the checker finds it, multipathd tells the target; and back.
@@ -98,7 +99,7 @@ partitions() { dmsetup ls | awk '{print $1}' | grep -E "^$map.+"; }
 check "kpartx runs" kpartx -a -s "$node"
 is "$(partitions | grep -c .)" 1 "the partition is a map"
 like "$(dmsetup table "$(partitions)" 2>/dev/null)" "^0 16384 linear [0-9]+:[0-9]+ 2048\$" "of its size, on ours"
-check "kpartx removes it" kpartx -d -s "$node"
+eventually 60 "kpartx removes it" kpartx -d -s "$node"
 is "$(partitions)" "" "it is gone"
 
 eventually 60 "multipathd removes the map" sh -c "multipathd del map '$map' | grep -q ok"

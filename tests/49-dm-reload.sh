@@ -105,6 +105,6 @@ is "$(ask m close)" OK "it is closed"
 map_gone() { [ "$(dm status rmt-a)" = ENXIO ]; }
 eventually 60 "and gone" map_gone
 count_is 0 "with its reference"
-for n in 1 2; do check "its path is free" dmset remove rmt-p$n; done
+for n in 1 2; do check "its path is free" dmset remove --retry rmt-p$n; done
 
 done_testing

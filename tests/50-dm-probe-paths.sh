@@ -76,6 +76,8 @@ quick "dm suspend rmt-p2 noflush"
 before=$(($(read_ios "$p1") + $(read_ios "$p2")))
 tell m "ioctl $PROBE"
 is "$(answer m 1)" NOTHING "a probe waits for its path"
+probing() { (($(read_ios "$p1") + $(read_ios "$p2") > before)); }
+eventually 60 "which is under way" probing
 tell n "ioctl $PROBE"
 is "$(answer n 1)" NOTHING "and a second one for the first"
 message switch_group 2

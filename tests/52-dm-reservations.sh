@@ -29,7 +29,7 @@ ctrl_of() {
 	return 1
 }
 disk_of() { local d; d=$(echo /sys/class/nvme/"$(ctrl_of "$1")"/nvme*n*); echo "${d##*/}"; }
-ready() { [ -b "/dev/$(disk_of "$1")" ]; }
+ready() { opens "/dev/$(disk_of "$1")"; }
 leaves() { local c; c=$(ctrl_of "$1") || return 0; echo 1 >"/sys/class/nvme/$c/delete_controller"; }
 host() {
 	defer leaves "$1"

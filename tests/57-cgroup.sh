@@ -106,7 +106,7 @@ check "the head goes" remove_head "$HEAD"
 dm_make rmt-group "0 32768 rmpath 1 queue_if_no_path 0 1 1 round-robin 0 2 0 /dev/nba /dev/nbb" || bail "no map"
 map=$(dm_node rmt-group)
 both_ways "${map##*/}" "the map"
-check "the map goes" dmset remove rmt-group
+check "the map goes" dmset remove --retry rmt-group
 
 server_stop in
 check "the group goes" rmdir "$GROUP"

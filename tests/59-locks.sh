@@ -25,10 +25,10 @@ dm_make rmt-linear "0 32768 linear /dev/nbc 0" || bail "no map"
 for s in round-robin queue-length service-time historical-service-time; do
 	dm_make rmt-locks "0 32768 rmpath 0 0 1 1 $s 0 2 0 /dev/nba /dev/nbb" || bail "no map"
 	is "$(more "$(dm_node rmt-linear)" "$(dm_node rmt-locks)")" none "$s: the target takes none"
-	dmset remove rmt-locks
+	dmset remove --retry rmt-locks
 done
 # And if one were taken, it would show: dm-delay has one for each I/O.
 dm_make rmt-locks "0 32768 delay /dev/nba 0 1" || bail "no map"
 like "$(more "$(dm_node rmt-linear)" "$(dm_node rmt-locks)")" 'delayed_bios_lock [1-9]' "one that is taken shows"
-dmset remove rmt-locks
+dmset remove --retry rmt-locks
 done_testing

@@ -153,6 +153,11 @@ class System:
             self.put_in_order()
         except (FileNotFoundError, BlockingIOError, StopIteration):
             return False
+        except OSError as err:
+            # The disk is not closed yet.
+            if err.errno != errno.EBUSY:
+                raise
+            return False
         return True
 
     def put_in_order(self):

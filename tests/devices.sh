@@ -84,7 +84,9 @@ nvme_disk() {
 	return 1
 }
 
-nvme_ready() { [ -b "/dev/$(nvme_disk "$1" "${2:-1}")" ]; }
+# Its node comes before it can be opened.
+opens() { { : <"$1"; } 2>/dev/null; }
+nvme_ready() { opens "/dev/$(nvme_disk "$1" "${2:-1}")"; }
 
 # nvme_connect PORT [NSID]: connects, and waits for the namespace's disk. Limits here and below are for two CPUs that are
 # emulated and busy with I/O: connecting and disconnecting wait for a dozen grace periods.

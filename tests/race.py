@@ -3,7 +3,7 @@
 """Does many things to rmpath at once, as fast as it can: race.py SECS JOB...
 
 Each job runs in a thread of its own until the time is up. What a request answers does not matter here, only that it
-answers; the counts are printed. Exit status 1 when a thread does not come back.
+answers; the counts are printed. Exit status 1 when a thread does not come back, or ends before.
 
     toggle DISK WWID        remove the path and add it, by the class attributes; WWID - for none
     folder HEAD DISK        the same, removing it by its own folder
@@ -92,7 +92,11 @@ class Race:
         for turn in itertools.count():
             if time.monotonic() >= self.end:
                 break
-            step(job, turn, *words[1:])
+            try:
+                step(job, turn, *words[1:])
+            except OSError as err:
+                # What it was about to look at has gone.
+                self.seen[f"{job}: on its way {errno.errorcode.get(err.errno, err.errno)}"] += 1
 
     def job_toggle(self, job, _turn, disk, wwid):
         self.attempt(job + ": remove", put, CLASS + "remove_path", f"device=/dev/{disk}")
@@ -117,7 +121,7 @@ class Race:
     def job_read(self, job, _turn):
         for pattern in ("rmpath*/rmpath/*", "rmpath*/rmpath/path*/*", "rmpath*/slaves/*/size", "rmpath*/delayed*"):
             for path in BLOCK.glob(pattern):
-                if path.is_file():
+                if not path.is_dir():
                     self.attempt(job, path.read_bytes)
 
     def job_open(self, job, _turn, node):
@@ -180,7 +184,7 @@ class Race:
         self.attempt(job, dmioctl.message, name, text)
 
     def job_rescan(self, job, _turn, number):
-        host = next(pathlib.Path(f"/sys/bus/pseudo/drivers/scsi_debug/adapter{number}").glob("host*"))
+        host, *_ = pathlib.Path(f"/sys/bus/pseudo/drivers/scsi_debug/adapter{number}").glob("host*")
         for delete in host.glob("target*/*/delete"):
             self.attempt(job + ": delete", put, delete, 1)
         self.attempt(job + ": scan", put, f"/sys/class/scsi_host/{host.name}/scan", "- - -")
@@ -207,6 +211,8 @@ class Race:
 
 def main():
     race = Race(float(sys.argv[1]))
+    broken = []
+    threading.excepthook = lambda args: broken.append(args) or threading.__excepthook__(args)
     threads = [threading.Thread(target=race.run, args=(job.split(),), name=job, daemon=True) for job in sys.argv[2:]]
     for thread in threads:
         thread.start()
@@ -220,7 +226,7 @@ def main():
     for name in stuck:
         print("stuck:", name)
     sys.stdout.flush()
-    os._exit(1 if stuck else 0)
+    os._exit(1 if stuck or broken else 0)
 
 
 if __name__ == "__main__":

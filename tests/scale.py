@@ -3,15 +3,17 @@
 """Many heads at once, for 42-scale.sh; one process, because thousands of them would be what is measured.
 
     attach FIRST COUNT PATHS THREADS   heads scale-FIRST and so on, each of PATHS of the disks nullb0, nullb1, ...; so
-                                       many at a time. Prints the milliseconds that took
+                                       many at a time. Prints the milliseconds that took: with one thread, the median's
+                                       times their number, so that one that was held up by something else does not count
     more FIRST COUNT HAVE PATHS        gives each of these heads, which has HAVE paths, PATHS more
-    remove FIRST COUNT PATHS           takes these paths away by remove_path, one after the other; milliseconds
+    remove FIRST COUNT PATHS           takes these paths away by remove_path, one after the other; milliseconds likewise
     delete                             deletes all heads and waits until they are gone; milliseconds
     memory                             what the kernel has allocated, in KiB
 """
 
 import concurrent.futures
 import pathlib
+import statistics
 import sys
 import time
 
@@ -33,12 +35,24 @@ def in_threads(threads, function, items):
         list(pool.map(function, items))
 
 
+def in_turn(function, items):
+    """One after the other; the milliseconds, by the median."""
+    times = []
+    for item in items:
+        start = time.monotonic()
+        function(item)
+        times.append(time.monotonic() - start)
+    return round(statistics.median(times) * len(times) * 1000)
+
+
 def attach(first, count, paths, threads):
     def head(number):
         for path in range(paths):
             add(number, path)
 
-    in_threads(threads, head, range(first, first + count))
+    if threads == 1:
+        return in_turn(head, range(first, first + count))
+    return in_threads(threads, head, range(first, first + count))
 
 
 def more(first, count, have, paths):
@@ -48,9 +62,11 @@ def more(first, count, have, paths):
 
 
 def remove(first, count, paths):
-    for number in range(first, first + count):
+    def head(number):
         for path in range(paths):
             put(CLASS / "remove_path", f"device=/dev/nullb{number * STRIDE + path}\n")
+
+    return in_turn(head, range(first, first + count))
 
 
 def delete():

@@ -28,7 +28,8 @@ the arguments, one each, or else line by line from standard input:
     repeat SECS CMD...       a command over and over: which answers came, with their counts
     listen, heard HEAD       uevents of a head
     keep FILE, reread, let_go  a file that stays open
-    opens DEV SECS           open and close DEV for so long; says which results came, with their counts
+    opens DEV SECS           open and close DEV for so long, or a second more after it has failed; says which results came,
+                             with their counts
     dm WHAT MAP ...          create, load LEN TARGET PARAMS..., clear, suspend [noflush], resume, message WORD..., table,
                              status, remove
     paths HEAD               the disks that are its paths, in order
@@ -200,6 +201,8 @@ class Session(ioctls.Commands):
                 result = "OK"
             except OSError as err:
                 result = NAMES[err.errno]
+                if result not in seen:
+                    end = min(end, time.monotonic() + 1)
             seen[result] = seen.get(result, 0) + 1
         return " ".join(f"{k}={v}" for k, v in sorted(seen.items()))
 
