@@ -361,7 +361,7 @@ impl Head {
         let module = ModuleRef::try_get().ok_or(ENODEV)?;
         let reservation = IdTable::reserve(&shared.heads, MAX_HEADS, GFP_KERNEL)?;
         let empty = PathSet::with_room([].into_iter())?;
-        let choice = Choice::new()?;
+        let choice = Choice::new(shared.default_policy())?;
         let id = reservation.id();
         let delay = Atomic::new(shared.default_delay.load(Relaxed));
         let shared = shared.clone();

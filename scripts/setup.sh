@@ -144,26 +144,31 @@ install_packages() {
 	done
 	if (( ${#rest[@]} )); then
 		# Lists that are out of date name files that are gone: fetch them once, then say what is wrong.
-		apt_install "${rest[@]}" || { apt-get update && apt_install "${rest[@]}"; } || return 1
+		apt_install "${rest[@]}" || { update_lists && apt_install "${rest[@]}"; } || return 1
 	fi
 	if [[ " ${WANTED[*]} " = *" qemu-system-x86 "* ]]; then
-		have_candidate qemu-system-x86 || apt-get update || return 1
+		have_candidate qemu-system-x86 || update_lists || return 1
 		install_qemu || return 1
 	fi
 }
 
+# Without a network apt-get would be content with the lists that there are, or with none.
+update_lists() {
+	apt-get -o APT::Update::Error-Mode=any update || have_candidate make ||
+		{ echo "the mirrors of this machine did not answer; is there a network?"; return 1; }
+}
+
 get_packages() {
 	command -v dpkg-query >/dev/null || { not_debian; return; }
+	# A machine whose lists were never fetched knows no candidates, and what is wanted depends on them.
+	if (( $(id -u) == 0 )) && ! have_candidate make; then
+		with_progress "apt-get update" "$CACHE/log/apt-update.log" update_lists
+	fi
 	list_packages
 	(( ${#WANTED[@]} )) || return 0
 	(( $(id -u) == 0 )) ||
 		die "these packages are missing, and installing them takes root: ${WANTED[*]}"
 	need_space 2 "installing packages"
-	# A machine whose lists were never fetched knows no candidates; what is wanted may change with them.
-	if ! have_candidate "${WANTED[0]}"; then
-		with_progress "apt-get update" "$CACHE/log/apt-update.log" apt-get update
-		list_packages
-	fi
 	with_progress "installing ${WANTED[*]}" "$CACHE/log/apt-install.log" install_packages
 }
 
@@ -190,7 +195,8 @@ get_rust() {
 }
 
 cargo_bindgen() {
-	cargo install --locked --root "$CACHE/tools" "bindgen-cli@$BINDGEN_CLI"
+	cargo install --locked --root "$CACHE/tools" "bindgen-cli@$BINDGEN_CLI" ||
+		{ echo "cargo could not fetch or build bindgen-cli; is there a network?"; return 1; }
 }
 
 get_bindgen() {
@@ -202,10 +208,11 @@ get_bindgen() {
 
 make_venv() {
 	rm -rf "$CACHE/venv"
-	python3 -m venv "$CACHE/venv" &&
-		"$CACHE/venv/bin/pip" install --disable-pip-version-check --no-input \
-			"virtme-ng==$VIRTME_NG" "docutils==$DOCUTILS" &&
-		printf '%s\n' "$VIRTME_NG $DOCUTILS" >"$CACHE/venv/.complete"
+	python3 -m venv "$CACHE/venv" || return 1
+	"$CACHE/venv/bin/pip" install --disable-pip-version-check --no-input \
+		"virtme-ng==$VIRTME_NG" "docutils==$DOCUTILS" ||
+		{ echo "pip could not fetch virtme-ng $VIRTME_NG; is there a network?"; return 1; }
+	printf '%s\n' "$VIRTME_NG $DOCUTILS" >"$CACHE/venv/.complete"
 }
 
 get_venv() {

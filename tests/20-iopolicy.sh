@@ -21,6 +21,19 @@ for bad in '' none round_robin ROUND-ROBIN queue-length 'numa x' numaa 0; do
 	is "$(attr "$policy" "$bad") $(value "$policy")" "EINVAL round-robin" "it cannot be '$bad'"
 done
 
+# That of new heads.
+default=$CLASS/iopolicy
+is "$(value "$default") $(stat -c %a "$default")" "round-robin 644" "new heads have round-robin"
+for bad in '' none queue-length; do
+	is "$(attr "$default" "$bad") $(value "$default")" "EINVAL round-robin" "that cannot be '$bad'"
+done
+is "$(attr "$default" queue-depth) $(value "$default")" "OK queue-depth" "but queue-depth"
+is "$(value "$policy")" round-robin "the head keeps its own"
+nullb nbother 16 && add_path "device=/dev/nbother wwid=other" || bail "no other head"
+is "$(value "$(hattr "$(head_of other)" iopolicy)")" queue-depth "a new one has that"
+check "it goes" remove_head "$(head_of other)"
+attr "$default" round-robin >/dev/null
+
 # uses NAME WHAT: where ten reads go.
 ask sys "open /dev/$HEAD" >/dev/null
 uses() {

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# 20,000 tables and messages with mistakes in them: nothing but OK or an errno that says what was wrong comes back, and
+# 20,000 tables and messages with mistakes in them, and some without: nothing but OK or an errno that says what was wrong comes back, and
 # nothing is left: no reference, no claim on a device, no map, no memory. What is taken prints a table that is taken.
 #
 # RMPATH_SEED=, RMPATH_TABLES= and RMPATH_MESSAGES= set the seed and the numbers.
 # Time limit: 1800 s
 . "$(dirname "$0")/lib.sh"
 
-seed=${RMPATH_SEED:-7207212} tables=${RMPATH_TABLES:-14000} messages=${RMPATH_MESSAGES:-6000}
+seed=${RMPATH_SEED:-7207212} tables=${RMPATH_TABLES:-15500} messages=${RMPATH_MESSAGES:-6500}
 modprobe dm-mod
 rmpath_load auto_attach=0 && sdebug 4 || bail "no paths"
 read -r -a disks < <(sdebug_disks | paste -sd ' ')

@@ -8,7 +8,8 @@
     dmcompare.py reasons DISK...                what is wrong with tables that have one mistake each
 
 Prints a line "ok NAME" or "not ok NAME" for each table, the latter followed by what differs. The name of the target is
-the only difference that is allowed. Which error failed I/O ends with is not compared: rmpath passes on the last one.
+the only difference that is allowed. Which error failed I/O ends with is not compared: rmpath passes on the last one. Nor are
+histories with IOERR or RESOURCE: dm-multipath fails the path at the first one, rmpath does not (26-error-threshold.sh).
 """
 
 import difflib

@@ -101,11 +101,11 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// Plain round robin. `ENOMEM`. May sleep.
-    pub(super) fn new() -> Result<Self> {
+    /// By this policy; marginal paths are not looked for. `ENOMEM`. May sleep.
+    pub(super) fn new(policy: Policy) -> Result<Self> {
         Ok(Self {
             rr: RoundRobin::new()?,
-            mode: Atomic::new(0),
+            mode: Atomic::new(policy as u32),
             watch: Watch::new(),
         })
     }

@@ -29,11 +29,13 @@ use crate::abstractions::{
     },
     sysfs::{
         parse_u32,
+        trimmed,
         Attribute, //
     },
     workqueue::flush, //
 };
 use crate::dm::QUEUE_IF_NO_PATH_TIMEOUT_SECS;
+use crate::mpath::selector::Policy;
 use kernel::{
     prelude::*,
     str::CString,
@@ -43,7 +45,7 @@ use kernel::{
     }, //
 };
 
-static CONTROL: [Attribute<Shared>; 5] = [
+static CONTROL: [Attribute<Shared>; 6] = [
     Attribute::ro(c"auto_attach", |shared, out| {
         out.write_fmt(fmt!("{}\n", shared.auto_attach as u32))
     }),
@@ -52,6 +54,14 @@ static CONTROL: [Attribute<Shared>; 5] = [
         |shared, out| out.write_fmt(fmt!("{}\n", shared.default_delay.load(Relaxed))),
         |shared, text| {
             shared.default_delay.store(parse_u32(text)?, Relaxed);
+            Ok(())
+        },
+    ),
+    Attribute::rw(
+        c"iopolicy",
+        |shared, out| out.write_fmt(fmt!("{}\n", shared.default_policy().name())),
+        |shared, text| {
+            shared.set_default_policy(Policy::from_name(trimmed(text))?);
             Ok(())
         },
     ),

@@ -24,6 +24,7 @@ use crate::abstractions::{
     },
     xarray::IdTable, //
 };
+use crate::mpath::selector::Policy;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -32,7 +33,10 @@ use kernel::{
         RBTreeNode, //
     },
     sync::{
-        atomic::Atomic,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex, //
     }, //
@@ -73,6 +77,8 @@ pub(super) struct Shared {
     pub(super) auto_attach: AutoAttach,
     /// `delayed_removal_secs` of the heads that are made from now on: seconds.
     pub(super) default_delay: Atomic<u32>,
+    /// Their `iopolicy`: the number of a [`Policy`].
+    default_policy: Atomic<u32>,
     /// Their numbers, and those that can be seen.
     pub(super) heads: Arc<IdTable<Head>>,
     #[pin]
@@ -120,6 +126,7 @@ impl Shared {
             pin_init!(Self {
                 auto_attach,
                 default_delay: Atomic::new(delay),
+                default_policy: Atomic::new(Policy::RoundRobin as u32),
                 heads,
                 registry <- new_mutex!(RBTree::new(), "rmpath_registry"),
                 paths <- new_mutex!(RBTree::new(), "rmpath_paths"),
@@ -136,6 +143,16 @@ impl Shared {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// `iopolicy` of the heads that are made from now on.
+    pub(super) fn default_policy(&self) -> Policy {
+        Policy::from_raw(self.default_policy.load(Relaxed))
+    }
+
+    /// Sets it.
+    pub(super) fn set_default_policy(&self, policy: Policy) {
+        self.default_policy.store(policy as u32, Relaxed);
     }
 
     /// The head of this identity, if there is one that is not dying.
