@@ -35,26 +35,6 @@ is "$(sysio "open /dev/$HEAD" "atomic 0 $unit 3")" EOPNOTSUPP "an atomic write i
 check "it leaves" remove_path nbnone
 same integrity/format queue/atomic_write_unit_max_bytes
 
-# A file system that makes it itself; a path that loses every other bio.
-mkdir "$TMP/mnt"
-modprobe xfs
-if mkfs.xfs --unsupported -q -f "/dev/$HEAD" >"$TMP/mkfs" 2>&1 && mount "/dev/$HEAD" "$TMP/mnt"; then
-	file=$TMP/mnt/file
-	: >"$file"
-	is "$(sysio "open $file" "write 0 1048576 4" fsync "verify 0 1048576 4" "verify 0 1048576 4")" OK \
-		"a file is written and read"
-	if [ -e "$(inject_file "$a")" ]; then
-		inject "$a" WRITE RESOURCE chance=2
-		inject "$a" READ IOERR chance=2
-		is "$(sysio "open $file" "write 0 1048576 5" fsync "verify 0 1048576 5" "verify 0 1048576 5")" OK \
-			"and again while bios have to be sent again"
-		inject_none "$a"
-	else
-		skip "bios that are sent again" "no error injection in this kernel"
-	fi
-	check "unmounted" umount "$TMP/mnt"
-else
-	skip "a file system with protection information" "$(tail -n 1 "$TMP/mkfs")"
-fi
+protected_file "/dev/$HEAD" "$a"
 
 done_testing

@@ -101,7 +101,6 @@ is "$(sysio "open /dev/$DISK1 ro" "ioctl $NVME_ID")" 1 "a path knows the namespa
 is "$(sysio "open /dev/$HEAD ro" "ioctl $NVME_ID")" 1 "so does the head"
 is "$(sysio "open /dev/$HEAD ro" "ioctl 0x5499")" ENOTTY "what no driver knows is ENOTTY"
 is "$(sysio "open /dev/${HEAD}p1 ro" "ioctl $NVME_ID")" 1 "so does its partition, for who may"
-poor() { setpriv --bounding-set=-sys_admin,-sys_rawio python3 "$TESTS/sysio.py" "$@" | tail -n 1; }
 is "$(poor "open /dev/$HEAD ro" "ioctl $NVME_ID")" 1 "without privileges the head answers"
 is "$(poor "open /dev/${HEAD}p1 ro" "ioctl $NVME_ID")" ENOTTY "and the partition does not"
 is "$(sysio "open /dev/$HEAD ro" "ioctl $GEO 00000000000000000000000000000000")" \

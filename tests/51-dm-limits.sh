@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 
 modprobe dm-mod && modprobe dm-delay
-rmpath_load auto_attach=0 && sdebug 2 dif=1 dix=1 ato=1 atomic_wr=1 physblk_exp=3 || bail "no disks"
+rmpath_load auto_attach=0 && sdebug 2 dif=1 dix=1 ato=1 atomic_wr=1 physblk_exp=3 dev_size_mb=64 || bail "no disks"
 a=$(sdebug_disk 0) b=$(sdebug_disk 1) len=$(sectors "$(sdebug_disk 0)")
 nullb nbnone $((len / 2048)) && nullb nbcache $((len / 2048)) cache_size=8 discard=1 || bail "no plain disks"
 group() { echo "0 1 1 service-time 0 $# 1$(printf ' %s 1' "$@")"; }
@@ -28,6 +28,8 @@ is "$(sysio "open /dev/$map" "atomic 0 $unit 1" "verify 0 $unit 1" "verify 0 $un
 is "$(sysio "open /dev/$map" "atomic 512 $((unit - 512)) 1")" EINVAL "one of another size is refused"
 is "$(sysio "open /dev/$map" "write 1048576 262144 2" "verify 1048576 262144 2" "verify 1048576 262144 2")" OK "data passes"
 is "$(sysio "open /dev/$map" "nowait 0 4096")" OK "who cannot wait need not"
+protected_file "/dev/$map" "$a"
+message reinstate_path "/dev/$a"
 if [ -e "$(inject_file "$a")" ]; then
 	inject "$a" WRITE TRANSPORT
 	is "$(sysio "open /dev/$map" "write 0 65536 3" "write 65536 65536 4")" OK "a path fails while protected data is written"

@@ -79,7 +79,12 @@ message reinstate_path "/dev/$p2"
 is "$(answer m)" 1 "and goes on when there is one"
 ask m close >/dev/null
 server_stop o
+is "$(poor "open $(dm_node rmt-a)" "ioctl 0x4e40")" 1 "without privileges a map of the whole disk answers"
 check "the map is removed" dmset remove --retry rmt-a
+check "a map of a part" dm_make rmt-b "0 $((len - 8)) $target 0 0 1 1 round-robin 0 1 1 /dev/$p1 1"
+is "$(poor "open $(dm_node rmt-b)" "ioctl 0x4e40")" ENOTTY "one of a part does not"
+is "$(sysio "open $(dm_node rmt-b)" "ioctl 0x4e40")" 1 "but to who may"
+check "it is removed" dmset remove --retry rmt-b
 count_is 0 "no reference is left"
 
 done_testing

@@ -195,6 +195,31 @@ inject_file() { echo "/sys/kernel/debug/block/$1/error_injection"; }
 inject() { echo "add,op=$2,status=$3${4:+,$4}" >"$(inject_file "$1")"; }
 inject_none() { echo removeall >"$(inject_file "$1")"; }
 
+# protected_file DISK PATH: a file system on that disk that makes protection information itself; the path loses every other
+# bio of it for a while.
+protected_file() {
+	local file=$TMP/mnt/file
+	modprobe xfs
+	mkdir -p "$TMP/mnt"
+	if ! mkfs.xfs --unsupported -q -f "$1" >"$TMP/mkfs" 2>&1 || ! mount "$1" "$TMP/mnt"; then
+		skip "a file system with protection information" "$(tail -n 1 "$TMP/mkfs")"
+		return
+	fi
+	: >"$file"
+	is "$(sysio "open $file" "write 0 1048576 4" fsync "verify 0 1048576 4" "verify 0 1048576 4")" OK \
+		"a file is written and read"
+	if [ -e "$(inject_file "$2")" ]; then
+		inject "$2" WRITE RESOURCE chance=2
+		inject "$2" READ IOERR chance=2
+		is "$(sysio "open $file" "write 0 1048576 5" fsync "verify 0 1048576 5" "verify 0 1048576 5")" OK \
+			"and again while bios have to be sent again"
+		inject_none "$2"
+	else
+		skip "bios that are sent again" "no error injection in this kernel"
+	fi
+	check "unmounted" umount "$TMP/mnt"
+}
+
 # --- fio ---------------------------------------------------------------------------------------------------------------------
 
 # fio_verify FILE SECS [ARG...]: writes with checksums and reads them back for so long; any error ends it. (With a time

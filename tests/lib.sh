@@ -192,6 +192,9 @@ sysio_reads() {
 	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
 }
 
+# poor CMD...: the same without the privileges that what is for a whole disk takes of others.
+poor() { setpriv --bounding-set=-sys_admin,-sys_rawio python3 "$TESTS/sysio.py" "$@" | tail -n 1; }
+
 # answers WANT CMD...: for wait_for.
 answers() { [ "$(sysio "${@:2}")" = "$1" ]; }
 
