@@ -89,6 +89,26 @@ message fail_path "/dev/$b"
 count_is 2 "it waits once more"
 drop_map
 
+# Paths fail and return by the hand of two, as fast as that can be: no wait is lost, or I/O would wait for ever, and none
+# ends queue_if_no_path but by its time.
+make "3 queue_if_no_path no_path_timeout 1"
+lost=0 undue=0
+for round in 1 2 3 4 5; do
+	message queue_if_no_path
+	log_mark
+	"$TESTS/race.py" 2 "flip rmt-a $a" "flip rmt-a $b" >"$TMP/race" || { diag "$(cat "$TMP/race")"; lost=$round; break; }
+	queues || [[ $(log_ours) = *'queue_if_no_path timeout'* ]] || undue=$((undue + 1))
+	fail_all
+	tell m "read 0 4096"
+	receive m 60
+	[ "$reply" = EIO ] && wait_for 60 refcnt_is 1 || { diag "a read: $reply, references: $(refcnt)"; lost=$round; break; }
+done
+is "$lost $undue" "0 0" "two fail and reinstate the paths: each wait ends by its time, and only by that"
+diag "$(sort -n "$TMP/race")"
+message reinstate_path "/dev/$a"
+is "$(ask m "read 0 4096")" OK "with a path it reads"
+drop_map
+
 # The limit of all maps holds for waits that begin after it was set, and for maps without one of their own.
 for bad in -1 x '' 4294967296 '1 2'; do
 	like "$(attr "$all" "$bad")" '^(EINVAL|ERANGE)$' "'$bad' seconds are refused"

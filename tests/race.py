@@ -15,6 +15,7 @@ answers; the counts are printed. Exit status 1 when a thread does not come back,
     ioctl NODE              open, ask for the geometry, the SCSI bus and the reservation's holder, close
     head DISK DISK WWID     make a head of two paths and let it go in all ways
     brief DISK WWID         make a head of one path, let it go in each way, and leave a while without one
+    flip MAP DISK           fail and reinstate a path of a map
     map MAP DISK            fail and reinstate a path of a map, and have I/O wait for paths or not
     rescan HOST             delete the disk of scsi_debug's host of that number, and have it found again
     table MAP DISK          make a map of one path, load another table, and remove it
@@ -165,6 +166,10 @@ class Race:
                 self.attempt(job + ": remove", put, CLASS + "remove_path", f"device=/dev/{disk}")
             time.sleep(random.random() * (0, 0, 1.2, 0.1)[way])
             self.attempt(job + ": secs", put, secs, 0)
+
+    def job_flip(self, job, turn, name, disk):
+        word = ("fail", "reinstate")[turn % 2]
+        self.attempt(f"{job}: {word}", dmioctl.message, name, f"{word}_path /dev/{disk}")
 
     def job_brief(self, job, turn, disk, wwid):
         self.attempt(job + ": add", put, CLASS + "add_path", spec(disk, wwid))
