@@ -87,6 +87,25 @@ check "it is taken away" remove_path "${wait#/dev/}"
 is "$(sysio "open /dev/$HEAD" "nowait 0 4096")" OK "such a read is taken again"
 maps_remove
 
+# The one path that has a cache is not usable: a flush waits for it, and is not said to be done.
+F=$(path_dir "$HEAD" nbfull2)
+before=$(stat_of nbfull2 16)
+server f
+is "$(ask f "open /dev/$HEAD buffered") $(ask f "write 0 4096 5")" "OK OK" "something is written"
+echo failed >"$F/state"
+tell f fsync
+is "$(answer f 2)" NOTHING "a flush waits for the path with the cache"
+echo optimized >"$F/state"
+is "$(answer f)" OK "and ends well"
+check "when it has been there" test "$(stat_of nbfull2 16)" -gt "$before"
+echo 1 >"$(hattr "$HEAD" no_path_timeout_secs)"
+echo inaccessible >"$F/state"
+is "$(ask f "write 0 4096 6") $(ask f fsync)" "OK EIO" "or in an error, when the path has not become usable"
+echo 60 >"$(hattr "$HEAD" no_path_timeout_secs)"
+echo optimized >"$F/state"
+is "$(ask f "write 0 4096 7") $(ask f fsync)" "OK OK" "then all is well"
+server_stop f
+
 # I/O waits for a path whose limits are others.
 echo 3000 >"$(hattr "$HEAD" delayed_removal_secs)"
 remove_path nbfull && remove_path nbfull2

@@ -154,9 +154,13 @@ impl Counted {
     }
 }
 
-/// The write cache that a flush is about is that of a path that is leaving: it is to wait until that
-/// has emptied it.
-pub(super) struct CacheLeaves;
+/// Why a flush has to wait.
+pub(super) enum NoCache {
+    /// The write cache that it is about is that of a path that is leaving: until that has emptied it.
+    Leaves,
+    /// It is that of a path that cannot be used now: until it can.
+    Away,
+}
 
 impl Head {
     /// A path for a bio that has not been sent before, if it does not matter to which path a flush goes:
@@ -223,13 +227,13 @@ impl Head {
 
     /// A path for a bio that flushes: one with a write cache, for those without would say that all
     /// is done. If there is none, one without, for then there is nothing that could be flushed;
-    /// unless a path with a cache is leaving: [`CacheLeaves`].
+    /// unless a path with a cache is leaving, or there and not usable: [`NoCache`].
     #[cold]
     pub(super) fn choose_for_flush<'a>(
         &self,
         set: &'a PathSet,
         clone: &BioClone<HeadIo>,
-    ) -> Result<Option<&'a ArcPath>, CacheLeaves> {
+    ) -> Result<Option<&'a ArcPath>, NoCache> {
         let avoid = clone.avoid;
         let cached = |path: &ArcPath| path.device().has_write_cache();
         let best = |path: &ArcPath| cached(path) && Arc::as_ptr(path.handle()).addr() != avoid;
@@ -250,7 +254,12 @@ impl Head {
         smp_rmb();
         // Acquire: who sees that the cache is empty must not say so earlier.
         if self.leaving_caches.load(Acquire) != 0 || set.paths.iter().any(is_to_leave) {
-            return Err(CacheLeaves);
+            return Err(NoCache::Leaves);
+        }
+        // Those that have one are not usable.
+        let is_away = |path: &ArcPath| cached(path) && !path.state().is_dead();
+        if set.paths.iter().any(is_away) {
+            return Err(NoCache::Away);
         }
         Ok(Some(path))
     }

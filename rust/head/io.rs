@@ -9,8 +9,8 @@
 
 use super::{
     choice::{
-        CacheLeaves,
-        Counted, //
+        Counted,
+        NoCache, //
     },
     path::HeadPath,
     Head,
@@ -68,6 +68,7 @@ const MAX_RETRIES: u8 = 32;
 const MAX_SOFT_RETRIES: u8 = 3;
 
 const NSEC_PER_MSEC: u64 = 1_000_000;
+const MSEC_PER_SEC: u32 = 1000;
 
 /// How long a bio waits that met a shortage, an error for which its path is probed first, or a write
 /// cache that is being emptied.
@@ -162,6 +163,8 @@ enum Route {
     End(BioClone<HeadIo>, BlkStatus),
     /// Nowhere, for a while.
     Later(BioClone<HeadIo>),
+    /// The same, for as long as I/O waits for a path.
+    Patience(BioClone<HeadIo>),
     Parked,
 }
 
@@ -291,7 +294,8 @@ impl Head {
                 false => this.choose(mode, set, clone.original_sectors(), clone.avoid),
                 true => match this.choose_for_flush(set, &clone) {
                     Ok(path) => path,
-                    Err(CacheLeaves) => return Route::Later(clone),
+                    Err(NoCache::Leaves) => return Route::Later(clone),
+                    Err(NoCache::Away) => return Route::Patience(clone),
                 },
             };
             match path.and_then(|path| path.try_get()) {
@@ -312,8 +316,26 @@ impl Head {
             Route::End(clone, status) => clone.finish(status),
             Route::Later(clone) if clone.is_nowait() => clone.finish(BlkStatus::AGAIN),
             Route::Later(clone) => Self::hold_for(this, clone, SHORTAGE_DELAY),
+            Route::Patience(clone) => Self::be_patient(this, clone),
             Route::Parked => (),
         }
+    }
+
+    /// A flush waits for a path with a cache, looking again and again, for `no_path_timeout_secs` in
+    /// all: to say that all is written, when it is not, is worse than an error.
+    #[cold]
+    fn be_patient(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>) {
+        let secs = this.no_path_secs.load(Relaxed);
+        if clone.is_nowait() {
+            return clone.finish(BlkStatus::AGAIN);
+        }
+        if secs == 0 || clone.retries >= MAX_RETRIES {
+            Self::count(&this.refused);
+            return clone.finish(BlkStatus::IOERR);
+        }
+        clone.retries += 1;
+        let pause = secs.saturating_mul(MSEC_PER_SEC / u32::from(MAX_RETRIES));
+        Self::hold_for(this, clone, pause.max(SHORTAGE_DELAY));
     }
 
     /// What to do with a clone for which there is no path. In the read section that saw that.
