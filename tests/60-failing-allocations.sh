@@ -13,16 +13,16 @@ fail=/sys/kernel/debug/failslab
 secs=${RMPATH_RACE_SECS:-15}
 modprobe dm-mod
 rmpath_load || bail "the module does not load"
-fail_one_in() { echo $((100 / $1)) >$fail/probability; }
-memory_is_back() { echo 0 >$fail/probability; }
+fail_one_in() { echo $((100 / $1)) >"$fail/probability"; }
+memory_is_back() { echo 0 >"$fail/probability"; }
 # Whoever was here before may have left another.
 memory_is_back
-everywhere() { memory_is_back; echo 0 >$fail/require-start; echo 0xffffffffffffffff >$fail/require-end; }
+everywhere() { memory_is_back; echo 0 >"$fail/require-start"; echo 0xffffffffffffffff >"$fail/require-end"; }
 defer everywhere
 # Those with the module's code on the stack.
 read -r first last < <(awk '$NF == "[rmpath]" && $2 ~ /[tT]/ {print $1}' /proc/kallsyms | sort | sed -n '1p;$p' | paste -sd ' ')
-echo "0x$first" >$fail/require-start
-echo "0x$last" >$fail/require-end
+echo "0x$first" >"$fail/require-start"
+echo "0x$last" >"$fail/require-end"
 for setting in stacktrace-depth=32 task-filter=N ignore-gfp-wait=N verbose=0 interval=1 times=-1; do
 	echo "${setting#*=}" >"$fail/${setting%=*}"
 done
