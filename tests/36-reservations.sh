@@ -151,23 +151,6 @@ is "$(ask h "pr reserve a1 $WERO")" OK "the disk is reserved"
 got=
 for n in 1 2 3 4; do quick "open /dev/$HEAD"; quick "write $((n * 4096)) 4096 $n"; got+=" $reply"; done
 is "$got" " OK OK OK OK" "both paths can write"
-
-# It comes again and again while there are writes, without its registration, and carries none before it has that back.
-server k
-ask k "open /dev/$HEAD" >/dev/null
-tell h "repeat 20 write 0 4096 1"
-rounds=0
-until read -r -t 0 -u "${server_out[h]}"; do
-	remove_path "$o"
-	is "$(sysio "open /dev/$o" "pr register a1 d1") $(ask k "pr preempt a1 d1 $WERO")" "OK OK" "it has lost its key"
-	is "$(sysio "open /dev/$o" "write 0 4096 1")" EBADE "and cannot write"
-	is "$(attr $CLASS/add_path "device=/dev/$o")" OK "it returns"
-	rounds=$((rounds + 1))
-done
-like "$(answer h)" '^OK=[0-9]+$' "no write has gone there before it was registered, $rounds times"
-server_stop k
-dx=$(path_dir "$HEAD" "$o")
-is "$(ask h "pr keys")" "keys a1 a1" "it is registered in the end"
 for p in "$d1" "$dx"; do
 	echo non-optimized >"$d1/state"
 	echo non-optimized >"$dx/state"
