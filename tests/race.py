@@ -170,6 +170,8 @@ class Race:
     def job_flip(self, job, turn, name, disk):
         word = ("fail", "reinstate")[turn % 2]
         self.attempt(f"{job}: {word}", dmioctl.message, name, f"{word}_path /dev/{disk}")
+        # Each is an event, and the next test waits until udev has seen them all.
+        time.sleep(random.random() * 0.02)
 
     def job_brief(self, job, turn, disk, wwid):
         self.attempt(job + ": add", put, CLASS + "add_path", spec(disk, wwid))
@@ -187,6 +189,7 @@ class Race:
         path = f"_path /dev/{disk}"
         text = ("fail" + path, "queue_if_no_path", "reinstate" + path, "fail" + path, "reinstate" + path)[turn % 5]
         self.attempt(job, dmioctl.message, name, text)
+        time.sleep(random.random() * 0.1)
 
     def job_rescan(self, job, _turn, number):
         host, *_ = pathlib.Path(f"/sys/bus/pseudo/drivers/scsi_debug/adapter{number}").glob("host*")
