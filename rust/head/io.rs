@@ -314,7 +314,9 @@ impl Head {
                 clone.submit(path, flags);
             }
             Route::End(clone, status) => clone.finish(status),
-            Route::Later(clone) if clone.is_nowait() => clone.finish(BlkStatus::AGAIN),
+            Route::Later(clone) | Route::Patience(clone) if clone.is_nowait() => {
+                clone.finish(BlkStatus::AGAIN)
+            }
             Route::Later(clone) => Self::hold_for(this, clone, SHORTAGE_DELAY),
             Route::Patience(clone) => Self::be_patient(this, clone),
             Route::Parked => (),
@@ -326,9 +328,6 @@ impl Head {
     #[cold]
     fn be_patient(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>) {
         let secs = this.no_path_secs.load(Relaxed);
-        if clone.is_nowait() {
-            return clone.finish(BlkStatus::AGAIN);
-        }
         if secs == 0 || clone.retries >= MAX_RETRIES {
             Self::count(&this.refused);
             return clone.finish(BlkStatus::IOERR);

@@ -145,12 +145,12 @@ impl Shared {
         )
     }
 
-    /// `iopolicy` of the heads that are made from now on.
+    /// `iopolicy` of the heads that are made from now on. Any context.
     pub(super) fn default_policy(&self) -> Policy {
         Policy::from_raw(self.default_policy.load(Relaxed))
     }
 
-    /// Sets it.
+    /// Sets it. Any context.
     pub(super) fn set_default_policy(&self, policy: Policy) {
         self.default_policy.store(policy as u32, Relaxed);
     }
