@@ -20,7 +20,6 @@ HEAD=$(heads)
 for p in "$b" "$c"; do has_path "$HEAD" "$p" || add_path "device=/dev/$p" 2>/dev/null; done
 eventually 60 "with three paths" has_paths "$HEAD" "$a" "$b" "$c"
 echo 3000 >"$(hattr "$HEAD" delayed_removal_secs)"
-not_there() { ! head_of "$1" >/dev/null; }
 dev=$(devno "$HEAD")
 base=1
 dm_make rmt-race "0 32768 rmpath 3 queue_if_no_path no_path_timeout 1 0 1 1 round-robin 0 2 0 /dev/nbc /dev/nbd" ||
@@ -43,9 +42,8 @@ for p in nbc nbd; do dmset message rmt-race 0 reinstate_path /dev/$p; done
 is "$(sysio "open $map" "write 0 4096 1" "read 0 4096")" OK "the map works"
 check "it goes" dmset remove --retry rmt-race
 for p in nba nbb; do remove_path $p 2>/dev/null; done
-eventually 120 "the other head goes with its paths" not_there other
-only_head() { [ "$(heads)" = "$HEAD" ]; }
-eventually 60 "the head is there, and no other" only_head
+eventually 120 "the other head goes with its paths" no_head other
+eventually 60 "the head is there, and no other" only_head "$HEAD"
 is "$(devno "$HEAD")" "$dev" "it is the same disk"
 count_is "$base" "the reference count is what it was"
 for p in "$b" "$c"; do has_path "$HEAD" "$p" || add_path "device=/dev/$p"; done
@@ -65,7 +63,7 @@ diag "$out"
 like "$out" " [0-9]+ reload [^ ]+: load OK" "and was"
 loaded || check "it can be loaded again" rmpath_load
 remove_path nba 2>/dev/null
-eventually 120 "the head goes with its path" not_there other
+eventually 120 "the head goes with its path" no_head other
 count_is 0 "no reference is left"
 
 done_testing

@@ -72,14 +72,13 @@ parked() {
 	HEAD=$(head_of parked)
 	eventually 60 "$1: the scan waits" at_least "$(hattr "$HEAD" requeued)" 1
 }
-not_there() { ! head_of parked >/dev/null; }
 parked "the path leaves"
 soon "the path leaves: it is told to" remove_path nbb
-eventually 60 "the path leaves: so does the head" not_there
+eventually 60 "the path leaves: so does the head" no_head parked
 eventually 60 "and the disk is closed" closed nbb
 parked "the head is told to go"
 soon "the head is told to go: it is" sh -c "echo 1 >/sys/block/$HEAD/rmpath/delete"
-eventually 60 "the head is told to go: it does" not_there
+eventually 60 "the head is told to go: it does" no_head parked
 eventually 60 "and the disk is closed" closed nbb
 parked "the path becomes optimized"
 soon "the path becomes optimized: it does" sh -c "echo optimized >$(path_dir "$HEAD" nbb)/state"

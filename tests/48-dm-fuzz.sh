@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0
-# 20,000 tables and messages with mistakes in them, and some without: nothing but OK or an errno that says what was wrong comes back, and
-# nothing is left: no reference, no claim on a device, no map, no memory. What is taken prints a table that is taken.
+# 20,000 tables and messages with mistakes in them, and some without: nothing but OK or an errno that says what was wrong
+# comes back, and nothing is left: no reference, no claim on a device, no map, no memory. What is taken prints a table that is taken.
 #
 # RMPATH_SEED=, RMPATH_TABLES= and RMPATH_MESSAGES= set the seed and the numbers.
 # Time limit: 1800 s

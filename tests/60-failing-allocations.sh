@@ -53,10 +53,8 @@ if wait $fio_pid; then ok "no error, no wrong data"; else not_ok "no error, no w
 
 dmset remove rmt-fails 2>/dev/null
 for p in nba nbb; do remove_path $p 2>/dev/null; done
-not_there() { ! head_of other >/dev/null; }
-eventually 120 "the other head goes with its paths" not_there
-only_head() { [ "$(heads)" = "$HEAD" ]; }
-eventually 60 "the head is there, and no other" only_head
+eventually 120 "the other head goes with its paths" no_head other
+eventually 60 "the head is there, and no other" only_head "$HEAD"
 eventually 120 "all disks are there" sdebug_count_is 3
 c=$(sdebug_disk 2)
 # One that is coming by itself just now is EBUSY.

@@ -192,7 +192,7 @@ sysio_reads() {
 	printf '%s\n' "${replies[@]}" | sort -u | paste -sd ' '
 }
 
-# poor CMD...: the same without the privileges that what is for a whole disk takes of others.
+# poor CMD...: as sysio, by a process without the privileges that are needed for what is a whole disk's.
 poor() { setpriv --bounding-set=-sys_admin,-sys_rawio python3 "$TESTS/sysio.py" "$@" | tail -n 1; }
 
 # answers WANT CMD...: for wait_for.
@@ -265,6 +265,9 @@ head_of() {
 	done
 	return 1
 }
+no_head() { ! head_of "$1" >/dev/null; }
+# only_head HEAD: it is there, and no other.
+only_head() { [ "$(heads)" = "$1" ]; }
 
 # What a file gives that is open on a removed disk. I/O in flight ends with EIO; but the block layer makes a dead disk's
 # capacity 0, so that later reads are at the end of the file and writes find no room.
@@ -334,7 +337,7 @@ counted_reads() {
 			got+=" $i" sum=$((sum + i))
 		done
 		# The last one may be counted a little later than it is done.
-	[[ $got = OK\ * ]] && ((sum != $2)) || break
+		[[ $got = OK\ * ]] && ((sum != $2)) || break
 		diag "try $try: $got; open: $(ask sys "openers ${nodes[*]/#//dev/}")" >&2
 	done
 	echo "$got"
