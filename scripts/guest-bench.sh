@@ -192,8 +192,6 @@ fi
 # as many as there are paths.
 nqn=nqn.2014-08.org.nvmexpress:bench
 target=/sys/kernel/config/nvmet
-# nvme_connect PORT
-nvme_connect() { echo "transport=loop,nqn=$nqn,traddr=$1" >/dev/nvme-fabrics; }
 # nvme_up Y|N PATHS: what native multipath is to do with so many paths.
 nvme_up() {
 	modprobe nvme-core multipath="$1"
@@ -210,7 +208,7 @@ nvme_up() {
 		echo loop >"$target/ports/$p/addr_trtype"
 		echo "$p" >"$target/ports/$p/addr_traddr"
 		ln -s "$target/subsystems/$nqn" "$target/ports/$p/subsystems/$nqn"
-		nvme_connect "$p"
+		echo "transport=loop,nqn=$nqn,traddr=$p" >/dev/nvme-fabrics
 	done
 	sleep 3
 }
@@ -230,15 +228,9 @@ nvme_down() {
 	modprobe -r nvme-core 2>/dev/null || true
 	[ ! -d /sys/module/nvme_core ] || die "nvme-core is still in use"
 }
-# native POLICY PATHS: into NATIVE native multipath's disk over so many paths.
-native() {
-	nvme_up Y "$2"
-	NATIVE=$(basename "$(ls -d /sys/block/nvme[0-9]n1)")
-	echo "$1" >"$(ls -d /sys/class/nvme-subsystem/nvme-subsys*)/iopolicy"
-}
 # nvme_table TITLE PATHS POLICIES: native multipath and the head over them, with each policy.
 nvme_table() {
-	local policy reference
+	local policy reference disk
 	header "$1" "/native"
 	nvme_up N "$2"
 	nvme=(/dev/nvme[0-9]*n1)
@@ -246,8 +238,10 @@ nvme_table() {
 	raw=$MEAN
 	nvme_down
 	for policy in $3; do
-		native "$policy" "$2"
-		row "native, $policy" "/dev/$NATIVE" "$raw" ''
+		nvme_up Y "$2"
+		disk=$(basename "$(ls -d /sys/block/nvme[0-9]n1)")
+		echo "$policy" >"$(ls -d /sys/class/nvme-subsystem/nvme-subsys*)/iopolicy"
+		row "native, $policy" "/dev/$disk" "$raw" ''
 		reference=$ADDED
 		nvme_down
 		nvme_up N "$2"
@@ -322,7 +316,7 @@ header "nvme-loop, 2 paths, a controller goes or returns" "/theirs" ns
 gone=
 # disappear SYSTEM
 disappear() {
-	gone+=$("$(dirname "$0")/guest-disappear.py" "$1")$'\n' || die "the controllers do not go as they should"
+	gone+=$("$(dirname "$0")/guest-disappear.py" "$1" "$nqn")$'\n' || die "the controllers do not go as they should"
 }
 nvme_up Y 2
 disappear native

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""guest-disappear.py native|multipath|rmpath|head: the part of bench.sh that measures for how long I/O stands still when a
+"""guest-disappear.py native|multipath|rmpath|head NQN: the part of bench.sh that measures for how long I/O stands still when a
 controller is deleted, and how long a read that waits takes when one is connected again, over nvme-loop's ports 1 and 2.
 
 It runs in the VM, where a nanosecond is an instruction, with the modules loaded, both ports connected, and native
@@ -15,26 +15,13 @@ import pathlib
 import re
 import select
 import statistics
-import subprocess
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
-import dmioctl  # noqa: E402
+from standstill import NAMES, begin, delete_head, dmioctl, make_map, now, number_of, quiet
 
 TRIES = 5
 CLASS = pathlib.Path("/sys/class/rmpath")
-NQN = "nqn.2014-08.org.nvmexpress:bench"
-NAMES = {
-    "native": "native",
-    "multipath": "dm-multipath, bio",
-    "rmpath": "rmpath target",
-    "head": "rmpath head",
-}
-
-
-def now():
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
 
 
 def settle():
@@ -54,9 +41,9 @@ def disconnect(port):
     (controller(port) / "delete_controller").write_text("1\n")
 
 
-def connect(port):
+def connect(nqn, port):
     fd = os.open("/dev/nvme-fabrics", os.O_RDWR)
-    os.write(fd, f"transport=loop,nqn={NQN},traddr={port}".encode())
+    os.write(fd, f"transport=loop,nqn={nqn},traddr={port}".encode())
     os.close(fd)
 
 
@@ -68,8 +55,8 @@ def path_disk(port):
 class System:
     """What stands on both ports."""
 
-    def __init__(self, kind):
-        self.kind = kind
+    def __init__(self, kind, nqn):
+        self.kind, self.nqn = kind, nqn
         self.name = NAMES[kind]
         self.returns = kind in ("native", "head")
 
@@ -77,7 +64,7 @@ class System:
         """Returns the node of the disk. One that has no path is to wait for one."""
         for port in (1, 2):
             if controller(port) is None:
-                connect(port)
+                connect(self.nqn, port)
         settle()
         if self.kind == "native":
             (self.native() / "delayed_removal_secs").write_text("600\n")
@@ -92,13 +79,7 @@ class System:
             head = next(pathlib.Path("/sys/block").glob("rmpath*"))
             (head / "rmpath/delayed_removal_secs").write_text("600\n")
             return f"/dev/{head.name}"
-        dmioctl.create("disappear")
-        sectors = int(pathlib.Path(f"/sys/block/{disks[0]}/size").read_text())
-        paths = " ".join(f"/dev/{disk} 1" for disk in disks)
-        table = f"3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 2 1 {paths}"
-        dmioctl.load("disappear", sectors, self.kind, table)
-        dmioctl.resume("disappear")
-        return dmioctl.node("disappear")
+        return make_map("disappear", self.kind, disks)
 
     @staticmethod
     def native():
@@ -110,34 +91,9 @@ class System:
             # Or the next time that it has no path would hold its module.
             (self.native() / "delayed_removal_secs").write_text("0\n")
         elif self.kind == "head":
-            head = next(pathlib.Path("/sys/block").glob("rmpath*"))
-            (head / "rmpath/delete").write_text("1\n")
-            while head.exists():
-                time.sleep(0.1)
+            delete_head(next(pathlib.Path("/sys/block").glob("rmpath*")))
         else:
             dmioctl.remove("disappear")
-
-
-def child(body):
-    """Runs it in a process of its own, which writes a number; the pipe that it comes from."""
-    result, end = os.pipe()
-    if os.fork() == 0:
-        try:
-            os.close(result)
-            os.write(end, b"%d" % body())
-        finally:
-            os._exit(0)
-    os.close(end)
-    return result
-
-
-def read(result):
-    number = os.read(result, 32)
-    os.close(result)
-    os.wait()
-    if not number:
-        sys.exit("disappear: error: a read has failed")
-    return int(number)
 
 
 def gone(system):
@@ -155,12 +111,12 @@ def gone(system):
             last, gap = this, max(gap, this - last)
         return gap
 
-    result = child(longest)
+    result = begin(longest)
     time.sleep(0.1)
     disconnect(1)
     time.sleep(0.1)
     os.write(stop, b"x")
-    took = read(result)
+    took = number_of(result)
     for used in (fd, stopped, stop):
         os.close(used)
     system.take_down()
@@ -177,12 +133,12 @@ def back(system):
         os.preadv(fd, [mmap.mmap(-1, 4096)], 0)
         return now()
 
-    result = child(done)
+    result = begin(done)
     if select.select([result], [], [], 1)[0]:
         sys.exit("disappear: error: nothing waits")
     start = now()
-    connect(1)
-    took = read(result) - start
+    connect(system.nqn, 1)
+    took = number_of(result) - start
     os.close(fd)
     settle()
     system.take_down()
@@ -193,10 +149,8 @@ def main():
     if sys.argv[1:2] in ([], ["-h"], ["--help"]):
         print(__doc__)
         return
-    # Who hears of the events would run in between, and a line on the console takes longer than all that is measured.
-    subprocess.run(["udevadm", "control", "--exit"], check=False, stderr=subprocess.DEVNULL)
-    subprocess.run(["dmesg", "-n", "1"], check=True)
-    system = System(sys.argv[1])
+    quiet()
+    system = System(*sys.argv[1:])
     print(f"{system.name}: a controller goes\t{statistics.median(gone(system) for _ in range(TRIES)):.0f}")
     if system.returns:
         print(f"{system.name}: and one is back\t{statistics.median(back(system) for _ in range(TRIES)):.0f}")

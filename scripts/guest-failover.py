@@ -13,12 +13,10 @@ import os
 import pathlib
 import select
 import statistics
-import subprocess
 import sys
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests"))
-import dmioctl  # noqa: E402
+from standstill import NAMES, begin, delete_head, dmioctl, make_map, number_of, quiet
 
 TRIES = 9
 # The place of the bad block, in bytes.
@@ -29,6 +27,7 @@ CLASS = pathlib.Path("/sys/class/rmpath")
 def timed_read(fd, place=PLACE):
     """Reads 4 KiB past the cache; when that was done, and how long it took."""
     buffer = mmap.mmap(-1, 4096)
+    # Not by a function of our own, here nor below: behind a fork the pages that it touches first have to be copied.
     start = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     if os.preadv(fd, [buffer], place) != 4096:
         sys.exit("failover: error: a short read")
@@ -41,16 +40,10 @@ class Map:
 
     def __init__(self, kind, disks):
         self.kind, self.disks = kind, disks
-        self.name = {"multipath": "dm-multipath, bio", "rmpath": "rmpath target"}[kind]
+        self.name = NAMES[kind]
 
     def set_up(self):
-        dmioctl.create("failover")
-        sectors = int(pathlib.Path(f"/sys/block/{self.disks[0]}/size").read_text())
-        paths = " ".join(f"/dev/{disk} 1" for disk in self.disks)
-        dmioctl.load("failover", sectors, self.kind,
-                     f"3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 {len(self.disks)} 1 {paths}")
-        dmioctl.resume("failover")
-        return dmioctl.node("failover")
+        return make_map("failover", self.kind, self.disks)
 
     def fail(self):
         for disk in self.disks:
@@ -70,7 +63,7 @@ class Map:
 class Head:
     """A head."""
 
-    name = "rmpath head"
+    name = NAMES["head"]
 
     def __init__(self, disks):
         self.disks = disks
@@ -94,9 +87,7 @@ class Head:
         return lambda: os.write(state, b"optimized\n"), state
 
     def take_down(self):
-        (self.head / "rmpath/delete").write_text("1\n")
-        while self.head.exists():
-            time.sleep(0.1)
+        delete_head(self.head)
 
 
 def failover(system):
@@ -119,24 +110,14 @@ def back(system):
     try:
         timed_read(fd, 0)
         system.fail()
-        # A process of its own: of two threads one may have to wait for the interpreter.
-        ended, end = os.pipe()
-        reader = os.fork()
-        if reader == 0:
-            try:
-                os.write(end, b"%d" % timed_read(fd, 0)[0])
-            finally:
-                os._exit(0)
-        os.close(end)
+        ended = begin(lambda: timed_read(fd, 0)[0])
         if select.select([ended], [], [], 1)[0]:
             sys.exit("failover: error: nothing waits")
         restore, used = system.restoring()
         start = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         restore()
-        took = int(os.read(ended, 32)) - start
-        os.waitpid(reader, 0)
+        took = number_of(ended) - start
         os.close(used)
-        os.close(ended)
         return took
     finally:
         os.close(fd)
@@ -148,9 +129,7 @@ def main():
         print(__doc__)
         return
     disks = sys.argv[1:]
-    # Who hears of the events would run in between, and a line on the console takes longer than all that is measured.
-    subprocess.run(["udevadm", "control", "--exit"], check=False, stderr=subprocess.DEVNULL)
-    subprocess.run(["dmesg", "-n", "1"], check=True)
+    quiet()
     systems = (Map("multipath", disks), Map("rmpath", disks), Head(disks))
     blocks = pathlib.Path(f"/sys/kernel/config/nullb/{disks[0]}/badblocks")
     blocks.write_text(f"+{PLACE >> 9}-{(PLACE >> 9) + 7}")
