@@ -75,7 +75,7 @@ bench-compare: ## the same, against what OLD=bench.tsv says
 breakdown: ## in which functions the instructions of a read are; ROW='rmpath head, round-robin'
 	@scripts/breakdown.py "$(or $(ROW),rmpath head, round-robin)"
 
-lint: ## rustfmt, clippy, checkpatch, shellcheck, unsafe only where it belongs
+lint: ## rustfmt, clippy, checkpatch, shellcheck, unsafe only where it belongs, mutations that fit
 	@scripts/lint.sh
 
 stress: ## the long lifetime and fault tests, for MINUTES=; LONG=1 goes by numbers
