@@ -43,12 +43,18 @@ wanted() {
 	return 1
 }
 
-if [ "${KUNIT:-}" != only ]; then
+# by_limit: the system tests, those with the most time first, so that no VM is left with a long one at the end.
+by_limit() {
+	local t
 	for t in "$TOP"/tests/[0-9][0-9]-*.sh; do
-		[ -x "$t" ] || continue
-		t=$(basename "$t")
+		[ ! -x "$t" ] || echo "$(sed -n '1,40s/^# Time limit: \([0-9]*\) s/\1/p' "$t" | grep . || echo 600) $(basename "$t")"
+	done | sort -k1,1nr -k2 | cut -d' ' -f2
+}
+
+if [ "${KUNIT:-}" != only ]; then
+	while read -r t; do
 		! wanted "$t" || items+=("$t")
-	done
+	done < <(by_limit)
 	for t in "${LOCAL[@]}"; do
 		! wanted "$t" || local+=("$t")
 	done

@@ -4,7 +4,7 @@
 # comes back, and nothing is left: no reference, no claim on a device, no map, no memory. What is taken prints a table that is taken.
 #
 # RMPATH_SEED=, RMPATH_TABLES= and RMPATH_MESSAGES= set the seed and the numbers.
-# Time limit: 1800 s
+# Time limit: 2400 s
 . "$(dirname "$0")/lib.sh"
 
 seed=${RMPATH_SEED:-7207212} tables=${RMPATH_TABLES:-15500} messages=${RMPATH_MESSAGES:-6500}

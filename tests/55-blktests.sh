@@ -5,7 +5,7 @@
 # a map that have two paths each.
 #
 # RMPATH_FIO_SECS  how long each fio runs (default 4)
-# Time limit: 1800 s
+# Time limit: 2400 s
 . "$(dirname "$0")/lib.sh"
 
 export TIMEOUT=${RMPATH_FIO_SECS:-4} RMPATH_KO

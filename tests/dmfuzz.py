@@ -15,6 +15,7 @@ import dmcompare
 import dmioctl
 
 MAP = "rmt-f"
+KEEP = "rmt-k"
 TARGET = "rmpath"
 # What a wrong line, or a device that cannot be had, ends with.
 NAMED = {"OK", "EINVAL", "ENODEV", "ENXIO", "ENOENT", "ENOTBLK", "EBUSY", "EOVERFLOW", "ENAMETOOLONG", "ENOTDIR"}
@@ -150,12 +151,18 @@ def main():
     disks = [dmcompare.Disk(name) for name in names]
     fuzzer = Fuzzer(int(seed), disks)
     sectors = disks[0].sectors()
+    # While there is a map, what the block layer keeps for all maps of a kind is not made and destroyed with each table.
+    table, _ = fuzzer.table("queue-length")
+    dmioctl.create(KEEP)
     dmioctl.create(MAP)
     try:
+        dmioctl.load(KEEP, sectors, TARGET, table)
+        dmioctl.resume(KEEP)
         tables(fuzzer, int(wrong_tables), sectors)
         messages(fuzzer, int(wrong_messages), sectors)
     finally:
         dmioctl.remove(MAP)
+        dmioctl.remove(KEEP)
 
 
 if __name__ == "__main__":
