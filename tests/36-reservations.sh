@@ -19,15 +19,18 @@ p1=$(nvme_disk 1) p2=$(nvme_disk 2)
 other_ctrl() {
 	local c
 	for c in /sys/class/nvme/nvme*; do
-		reads "$c/hostid" $OTHER && echo "${c##*/}" && return 0
+		reads "$c/hostid" "$OTHER" && echo "${c##*/}" && return 0
 	done
 	return 1
 }
 other_disk() { local d; d=$(echo /sys/class/nvme/"$(other_ctrl)"/nvme*n*); echo "${d##*/}"; }
 other_ready() { opens "/dev/$(other_disk)"; }
 other_leaves() { local c; c=$(other_ctrl) || return 0; echo 1 >"/sys/class/nvme/$c/delete_controller"; }
-echo "transport=loop,nqn=$NQN,traddr=1,hostnqn=nqn.2014-08.org.rmpath:other,hostid=$OTHER" >/dev/nvme-fabrics
-wait_for 120 other_ready || bail "no other host"
+other_connect() {
+	echo "transport=loop,nqn=$NQN,traddr=1,hostnqn=nqn.2014-08.org.rmpath:other,hostid=$OTHER" >/dev/nvme-fabrics &&
+		wait_for 120 other_ready
+}
+other_connect || bail "no other host"
 defer other_leaves
 o=$(other_disk)
 
@@ -151,6 +154,28 @@ is "$(ask h "pr reserve a1 $WERO")" OK "the disk is reserved"
 got=
 for n in 1 2 3 4; do quick "open /dev/$HEAD"; quick "write $((n * 4096)) 4096 $n"; got+=" $reply"; done
 is "$got" " OK OK OK OK" "both paths can write"
+
+# And it comes anew under writes, with another identity each time: none gets there before the key.
+server w
+ask w "open /dev/$HEAD" >/dev/null
+for n in 2 3 4; do
+	check "it goes" other_leaves
+	eventually 60 "as a path too" has_paths "$HEAD" "$p1"
+	OTHER=${OTHER%?}$n
+	check "it comes with another identity" other_connect
+	o=$(other_disk)
+	tell w "repeat 5 write 4096 4096 1"
+	is "$(attr $CLASS/add_path "device=/dev/$o")" OK "and joins"
+	like "$(answer w)" '^OK=[0-9]+$' "no write has met a path that was not registered"
+	written=$(stat_of "$o" 5)
+	is "$(ask w "write 4096 4096 1") $(ask w "write 4096 4096 1")" "OK OK" "two more"
+	check "are by both" test "$(stat_of "$o" 5)" -gt "$written"
+done
+server_stop w
+dx=$(path_dir "$HEAD" "$o")
+is "$(ask h "pr clear a1") $(ask h "pr register 0 a1") $(ask h "pr keys")" "OK OK keys a1 a1" "all begins anew"
+is "$(ask h "pr reserve a1 $WERO")" OK "the disk is reserved"
+
 for p in "$d1" "$dx"; do
 	echo non-optimized >"$d1/state"
 	echo non-optimized >"$dx/state"
