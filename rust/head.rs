@@ -89,6 +89,7 @@ use crate::{
     },
 };
 use choice::Choice;
+use counters::HeadCounters;
 use io::HeadIo;
 use kernel::{
     impl_has_delayed_work, new_mutex,
@@ -282,9 +283,7 @@ pub(crate) struct Head {
     delayed: DelayLot<BioClone<HeadIo>>,
     #[pin]
     bios: BioSet<HeadIo>,
-    requeued: Atomic<u64>,
-    refused: Atomic<u64>,
-    failovers: Atomic<u64>,
+    counters: HeadCounters,
 
     #[pin]
     ids: Idr<PathHandle>,
@@ -384,9 +383,7 @@ impl Head {
                 parked <- ParkingLot::new(),
                 delayed <- DelayLot::new(),
                 bios <- BioSet::new(bios),
-                requeued: Atomic::new(0),
-                refused: Atomic::new(0),
-                failovers: Atomic::new(0),
+                counters: HeadCounters::new(),
                 ids <- Idr::new(),
                 setup <- new_mutex!((), "rmpath_head_setup"),
                 registrations <- new_mutex!((), "rmpath_head_registrations"),
@@ -426,11 +423,6 @@ impl Head {
     /// What a pending removal, or no-path timer, owns.
     fn pinned(this: &Arc<Self>) -> Token<Self, ModuleRef> {
         Token::new(this.clone(), this.module.clone())
-    }
-
-    /// Adds one to a counter.
-    fn count(counter: &Atomic<u64>) {
-        counter.fetch_add(1, Relaxed);
     }
 }
 

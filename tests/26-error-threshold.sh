@@ -15,8 +15,12 @@ for bad in '' ' ' x -1 0 '1 1' 0x0; do is "$(attr "$threshold" "$bad")" EINVAL "
 is "$(attr "$threshold" 4294967296)" ERANGE "4294967296 is out of range"
 is "$(value "$threshold") $(snapshot)" "2 $before" "and nothing has changed"
 for ok in 4294967295 1 2; do is "$(attr "$threshold" $ok) $(value "$threshold")" "OK $ok" "$ok is taken"; done
-for f in command_retries_count command_error_count multipath_failover_count; do
-	is "$(value "$A/$f") $(value "$B/$f")" "0 0" "$f begins at 0"
+for f in "$A"/{command_retries,command_error,multipath_failover}_count \
+	"$(hattr "$HEAD" io_requeue_no_usable_path_count)" "$(hattr "$HEAD" io_fail_no_available_path_count)"; do
+	got=$(value "$f")
+	for text in 18446744073709551615 18446744073709551616 x -1 ''; do got+=" $(attr "$f" "$text")"; done
+	is "$got $(value "$f")" "0 OK ERANGE EINVAL EINVAL EINVAL 18446744073709551615" "${f##*/} begins at 0, and can be set"
+	is "$(attr "$f" 0) $(value "$f")" "OK 0" "as nvme's, mostly to 0"
 done
 [ -e "$(inject_file "$a")" ] || { skip "the rest" "this kernel has no CONFIG_BLK_ERROR_INJECTION"; done_testing; }
 

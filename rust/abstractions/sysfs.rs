@@ -317,13 +317,18 @@ pub(crate) fn trimmed(text: &[u8]) -> &[u8] {
     text.strip_suffix(b"\n").unwrap_or(text)
 }
 
-/// Reads a number as `kstrtouint(text, 0)` does: decimal, 0x-hexadecimal or 0-octal, perhaps with a
+/// As [`parse_u64`], of 32 bits.
+pub(crate) fn parse_u32(text: &[u8]) -> Result<u32> {
+    u32::try_from(parse_u64(text)?).or(Err(ERANGE))
+}
+
+/// Reads a number as `kstrtoull(text, 0)` does: decimal, 0x-hexadecimal or 0-octal, perhaps with a
 /// plus sign and a newline around it.
 ///
 /// # Errors
 ///
-/// [`EINVAL`] if it is not a number, [`ERANGE`] if it is one of more than 32 bits.
-pub(crate) fn parse_u32(text: &[u8]) -> Result<u32> {
+/// [`EINVAL`] if it is not a number, [`ERANGE`] if it is one of more than 64 bits.
+pub(crate) fn parse_u64(text: &[u8]) -> Result<u64> {
     let text = trimmed(text);
     let text = text.strip_prefix(b"+").unwrap_or(text);
     let (radix, digits) = match text {
@@ -333,10 +338,10 @@ pub(crate) fn parse_u32(text: &[u8]) -> Result<u32> {
         _ => (10, text),
     };
     // Something that is not a number stays so when its first digits are out of range already.
-    let mut value = Some(0u32);
+    let mut value = Some(0u64);
     for digit in digits {
         let digit = char::from(*digit).to_digit(radix).ok_or(EINVAL)?;
-        value = value.and_then(|v| v.checked_mul(radix)?.checked_add(digit));
+        value = value.and_then(|v| v.checked_mul(radix.into())?.checked_add(digit.into()));
     }
     value.ok_or(ERANGE)
 }
@@ -368,6 +373,24 @@ mod tests {
         ] {
             assert_eq!(parse_u32(text.to_bytes()), Ok(value));
             assert_eq!(theirs(text), Ok(value));
+        }
+    }
+
+    #[test]
+    fn numbers_of_64_bits() {
+        for (text, value) in [
+            (c"4294967296\n", Ok(1 << 32)),
+            (c"18446744073709551615", Ok(u64::MAX)),
+            (c"0xffffffffffffffff", Ok(u64::MAX)),
+            (c"18446744073709551616", Err(ERANGE)),
+            (c"0x10000000000000000", Err(ERANGE)),
+            (c"1x", Err(EINVAL)),
+        ] {
+            assert_eq!(parse_u64(text.to_bytes()), value);
+            let mut theirs = 0;
+            // SAFETY: The text is terminated, and the result has a place.
+            let ret = unsafe { bindings::kstrtoull(text.as_char_ptr(), 0, &mut theirs) };
+            assert_eq!(kernel::error::to_result(ret).map(|()| theirs), value);
         }
     }
 

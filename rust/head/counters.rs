@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is counted per path, under the names that nvme has for it.
+//! What is counted per head and per path, mostly under the names that nvme has for it.
 
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
+use crate::abstractions::sysfs::parse_u64;
+use kernel::{
+    fmt,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
 };
 
-/// A number that only grows.
+/// A number that grows by itself; users may set it, mostly to 0.
 pub(super) struct Counter(Atomic<u64>);
 
 impl Counter {
-    const fn new() -> Self {
+    /// One that is 0.
+    pub(super) const fn new() -> Self {
         Self(Atomic::new(0))
     }
 
@@ -20,9 +26,16 @@ impl Counter {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// What it is now.
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+    /// Sets it to the number that this is. `EINVAL` if it is none, `ERANGE` if it is too large.
+    pub(super) fn set(&self, text: &[u8]) -> Result {
+        self.0.store(parse_u64(text)?, Relaxed);
+        Ok(())
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.load(Relaxed).fmt(f)
     }
 }
 
@@ -41,6 +54,26 @@ impl PathCounters {
         Self {
             retries: Counter::new(),
             errors: Counter::new(),
+            failovers: Counter::new(),
+        }
+    }
+}
+
+/// What became of a head's bios.
+pub(super) struct HeadCounters {
+    /// Made to wait, for no path was usable.
+    pub(super) requeued: Counter,
+    /// Ended, for no path was usable, and none was waited for.
+    pub(super) refused: Counter,
+    /// Sent again after an error that speaks for another path.
+    pub(super) failovers: Counter,
+}
+
+impl HeadCounters {
+    pub(super) const fn new() -> Self {
+        Self {
+            requeued: Counter::new(),
+            refused: Counter::new(),
             failovers: Counter::new(),
         }
     }

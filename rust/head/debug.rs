@@ -46,11 +46,18 @@ impl Show for Head {
         seq_print!(out, "pr_key: {:#x}\n", self.pr_key.load(Relaxed));
         seq_print!(out, "parked: {}\n", self.parked.len());
         seq_print!(out, "delayed: {}\n", self.delayed.len());
-        let no_path = self.requeued.load(Relaxed);
-        seq_print!(out, "io_requeue_no_usable_path_count: {no_path}\n");
-        let refused = self.refused.load(Relaxed);
-        seq_print!(out, "io_fail_no_available_path_count: {refused}\n");
-        seq_print!(out, "failovers: {}\n", self.failovers.load(Relaxed));
+        let counters = &self.counters;
+        seq_print!(
+            out,
+            "io_requeue_no_usable_path_count: {}\n",
+            counters.requeued
+        );
+        seq_print!(
+            out,
+            "io_fail_no_available_path_count: {}\n",
+            counters.refused
+        );
+        seq_print!(out, "failovers: {}\n", counters.failovers);
         seq_print!(out, "iopolicy: {}\n", self.choice.mode().policy().name());
         let selectable = self.paths.read(|set| set.paths.len());
         seq_print!(out, "path_set: {selectable}\n");
@@ -70,7 +77,7 @@ impl Show for Head {
             seq_print!(out, " inflight={}", path.inflight());
             seq_print!(out, " load={}/{}", path.load.bios(), path.load.sectors());
             seq_print!(out, " failures={}", path.state.failures());
-            seq_print!(out, " failovers={}", path.history.counters.failovers.get());
+            seq_print!(out, " failovers={}", path.history.counters.failovers);
             seq_print!(out, " suspect={}\n", path.state.is_suspect());
         }
     }

@@ -158,14 +158,18 @@ pub(super) static HEAD: [Attribute<Head>; 18] = [
     Attribute::ro(c"requeued", |head, out| {
         out.write_fmt(fmt!("{}\n", head.parked.len() + head.delayed.len()))
     }),
-    Attribute::ro(c"io_requeue_no_usable_path_count", |head, out| {
-        out.write_fmt(fmt!("{}\n", head.requeued.load(Relaxed)))
-    }),
-    Attribute::ro(c"io_fail_no_available_path_count", |head, out| {
-        out.write_fmt(fmt!("{}\n", head.refused.load(Relaxed)))
-    }),
+    Attribute::rw(
+        c"io_requeue_no_usable_path_count",
+        |head, out| out.write_fmt(fmt!("{}\n", head.counters.requeued)),
+        |head, text| head.counters.requeued.set(text),
+    ),
+    Attribute::rw(
+        c"io_fail_no_available_path_count",
+        |head, out| out.write_fmt(fmt!("{}\n", head.counters.refused)),
+        |head, text| head.counters.refused.set(text),
+    ),
     Attribute::ro(c"failovers", |head, out| {
-        out.write_fmt(fmt!("{}\n", head.failovers.load(Relaxed)))
+        out.write_fmt(fmt!("{}\n", head.counters.failovers))
     }),
 ];
 
@@ -182,15 +186,21 @@ pub(super) static PATH: [Attribute<PathHandle>; 10] = [
     Attribute::ro(c"failures", |path, out| {
         out.write_fmt(fmt!("{}\n", path.state.failures()))
     }),
-    Attribute::ro(c"command_retries_count", |path, out| {
-        out.write_fmt(fmt!("{}\n", path.history.counters.retries.get()))
-    }),
-    Attribute::ro(c"command_error_count", |path, out| {
-        out.write_fmt(fmt!("{}\n", path.history.counters.errors.get()))
-    }),
-    Attribute::ro(c"multipath_failover_count", |path, out| {
-        out.write_fmt(fmt!("{}\n", path.history.counters.failovers.get()))
-    }),
+    Attribute::rw(
+        c"command_retries_count",
+        |path, out| out.write_fmt(fmt!("{}\n", path.history.counters.retries)),
+        |path, text| path.history.counters.retries.set(text),
+    ),
+    Attribute::rw(
+        c"command_error_count",
+        |path, out| out.write_fmt(fmt!("{}\n", path.history.counters.errors)),
+        |path, text| path.history.counters.errors.set(text),
+    ),
+    Attribute::rw(
+        c"multipath_failover_count",
+        |path, out| out.write_fmt(fmt!("{}\n", path.history.counters.failovers)),
+        |path, text| path.history.counters.failovers.set(text),
+    ),
     Attribute::rw(
         c"weight",
         |path, out| out.write_fmt(fmt!("{}\n", path.weight.load(Relaxed))),
