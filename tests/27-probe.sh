@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # Probing: a path that errors of its I/O have failed is reinstated by the kernel when they end, and not before; one that
 # was failed by hand or is inaccessible is not; with probe_secs=0 none is. Errors that only a path that works can
-# give reinstate it. I/O that waits goes on when a probe finds a path well.
+# give reinstate it. I/O that waits goes on when a probe finds a path well, and if it fails then each time, it does not wait
+# longer than no_path_timeout_secs for all that.
 # Time limit: 1200 s
 . "$(dirname "$0")/lib.sh"
 
@@ -116,6 +117,7 @@ server w
 ask w "open /dev/$HEAD" >/dev/null
 is "$(value "$(hattr "$HEAD" no_path_timeout_secs)")" 60 "I/O waits a minute"
 echo 3000 >"$(hattr "$HEAD" no_path_timeout_secs)"
+base=$(refcnt)
 for d in $a $b; do
 	inject "$d" READ TRANSPORT
 	inject "$d" WRITE TRANSPORT
@@ -124,13 +126,31 @@ tell w "write 65536 65536 2"
 both_failed() { reads "$A/state" failed && reads "$B/state" failed; }
 eventually 30 "both paths fail" both_failed
 is "$(answer w 3)" NOTHING "a write waits"
+count_is $((base + 1)) "its time has a reference"
 inject_none "$b"
 is "$(answer w)" OK "until a probe finds one of them well"
+count_is "$base" "and it has come that way: the reference is back"
 eventually 30 "that is used" reads "$B/state" optimized
 is "$(value "$A/state")" failed "the other is not"
 inject_none "$a"
 heals "it is later"
 is "$(ask w "verify 65536 65536 2") $(ask w "verify 65536 65536 2")" "OK OK" "the data is there"
+
+# The only path answers probes, and fails what waits.
+attr "$B/state" failed >/dev/null
+echo 5 >"$(hattr "$HEAD" no_path_timeout_secs)"
+inject "$a" WRITE TRANSPORT
+returned=$(log_ours | grep -c "path $a answers, and is used again")
+start=$SECONDS
+is "$(ask w "write 65536 65536 3")" ENOLINK "what fails each time that its only path returns fails in the end"
+took=$((SECONDS - start))
+check "in its time, however often that path has returned ($took s)" test "$took" -ge 4 -a "$took" -lt 60
+check "as it has" test "$(log_ours | grep -c "path $a answers, and is used again")" -gt "$returned"
+count_is "$base" "the reference is back"
+inject_none "$a"
+heals "when writes are well again"
+is "$(ask w "write 65536 65536 3") $(ask w "verify 65536 65536 3")" "OK OK" "all is"
+attr "$B/state" optimized >/dev/null
 server_stop w
 
 # Removed while it is failed and waits for its next probe, and while it is being probed: nothing is left.

@@ -122,7 +122,9 @@ impl CloneOps for HeadIo {
         if !self.counted.is_none() {
             Head::count_out_well(self, path);
         }
-        path.handle().state.note_success();
+        if path.handle().state.is_suspect() {
+            Head::path_works(path);
+        }
     }
 
     fn failed(mut clone: BioClone<Self>, path: Self::Target, status: BlkStatus) {
@@ -235,7 +237,7 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
     }
     if elsewhere {
         handle.history.counters.failovers.inc();
-        Head::count(&head.failovers);
+        head.counters.failovers.inc();
     } else {
         handle.history.counters.retries.inc();
     }
@@ -329,7 +331,7 @@ impl Head {
     fn be_patient(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>) {
         let secs = this.no_path_secs.load(Relaxed);
         if secs == 0 || clone.retries >= MAX_RETRIES {
-            Self::count(&this.refused);
+            this.counters.refused.inc();
             return clone.finish(BlkStatus::IOERR);
         }
         clone.retries += 1;
@@ -341,7 +343,7 @@ impl Head {
     #[cold]
     fn no_path(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>, set: &PathSet) -> Route {
         if this.gate.load(Relaxed) != Gate::Park as u32 {
-            Self::count(&this.refused);
+            this.counters.refused.inc();
             let status = match clone.status {
                 BlkStatus::OK => BlkStatus::IOERR,
                 last => last,
@@ -353,7 +355,7 @@ impl Head {
             Self::begin_waiting(this, set);
             return Route::End(clone, BlkStatus::AGAIN);
         }
-        Self::count(&this.requeued);
+        this.counters.requeued.inc();
         this.parked.park(clone);
         Self::begin_waiting(this, set);
         Route::Parked

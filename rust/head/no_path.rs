@@ -4,7 +4,9 @@
 //!
 //! The first bio that has to wait, or that would rather come again, begins the time,
 //! `no_path_timeout_secs`. When it is over and still no path is usable, what waits fails, and I/O
-//! fails at once until one is. With no path at all it is the pending removal that ends the wait, not
+//! fails at once until one is. A path that a probe has reinstated ends the wait when I/O has come that
+//! way: one that answers probes and fails what waits shall not have that wait again and again. With no
+//! path at all it is the pending removal that ends the wait, not
 //! this.
 
 use super::{
@@ -25,7 +27,10 @@ use crate::{
             Token, //
         },
     },
-    mpath::deadline::Deadline,
+    mpath::{
+        deadline::Deadline,
+        path::PathState, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -88,6 +93,21 @@ impl Head {
         let mut waiting = self.waiting.lock();
         *waiting = None;
         disarm::<NO_PATH, _, _>(self)
+    }
+
+    /// I/O has come by a path that was on probation: who waits from now on has all the time. Any
+    /// context.
+    pub(super) fn wait_is_over(&self, path: &PathState) {
+        let mut waiting = self.waiting.lock();
+        // Under the lock: who sees it fail after this finds no wait, and begins one. If it has failed
+        // already, somebody may be waiting, who counts on the time that is running.
+        if !path.is_usable() {
+            return;
+        }
+        *waiting = None;
+        let superseded = disarm::<NO_PATH, _, _>(self);
+        drop(waiting);
+        drop(superseded);
     }
 
     /// Sets `no_path_timeout_secs`. The time of I/O that waits begins anew, and if it is over

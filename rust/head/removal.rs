@@ -165,6 +165,21 @@ impl Head {
         Self::settle(this);
     }
 
+    /// A probe has reinstated a path. I/O is sent there, but a wait goes on, until something has come
+    /// by it. May sleep.
+    pub(super) fn path_on_probation(this: ArcBorrow<'_, Self>) {
+        let mut inner = this.inner.lock();
+        if inner.has_usable() {
+            inner.expired = false;
+            this.update_gate(&inner);
+        }
+        drop(inner);
+        Self::notify(this);
+        rcu::synchronize();
+        this.paths.read(|set| set.near.forget());
+        Self::kick(this);
+    }
+
     /// Sets `delayed_removal_secs`. A removal that is pending gets the new deadline.
     pub(super) fn set_delay(this: ArcBorrow<'_, Self>, secs: u32) {
         let mut inner = this.inner.lock();

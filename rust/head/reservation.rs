@@ -453,7 +453,7 @@ impl Head {
             );
             failure.to_error()
         })?;
-        Ok(state.reinstate_probed())
+        Ok(state.reinstate_on_probation())
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) enum NoPath {
     Nothing,
     /// The time was moved, or another wait has begun: so many seconds are left.
     Later(u32),
-    /// The wait is over, for there is a path, or the pending removal ends it.
+    /// The wait is over, for there is a path just now, or the pending removal ends it.
     Over,
     /// I/O has waited long enough.
     Expire,
@@ -50,11 +50,12 @@ impl NoPath {
     /// `wait`: if somebody waits, how many seconds are left, unless the time is over; `usable`: whether
     /// there is a path. Under `inner`, and the lock of the wait.
     pub(super) fn of(state: State, usable: bool, wait: Option<Option<u32>>) -> Self {
-        match (Expiry::of(wait), state == State::Live && !usable) {
-            (Expiry::Ended, _) => Self::Nothing,
-            (_, false) => Self::Over,
-            (Expiry::Later(secs), true) => Self::Later(secs),
-            (Expiry::Now, true) => Self::Expire,
+        match Expiry::of(wait) {
+            Expiry::Ended => Self::Nothing,
+            _ if state != State::Live => Self::Over,
+            Expiry::Later(secs) => Self::Later(secs),
+            Expiry::Now if usable => Self::Over,
+            Expiry::Now => Self::Expire,
         }
     }
 }
@@ -97,7 +98,8 @@ mod tests {
         let live = |usable, left| NoPath::of(State::Live, usable, Some(left));
         assert_eq!(live(false, Some(3)), NoPath::Later(3));
         assert_eq!(live(false, None), NoPath::Expire);
-        assert_eq!(live(true, Some(3)), NoPath::Over);
+        // That path may be on probation.
+        assert_eq!(live(true, Some(3)), NoPath::Later(3));
         assert_eq!(live(true, None), NoPath::Over);
         // The pending removal ends it.
         assert_eq!(NoPath::of(State::Pending, false, Some(None)), NoPath::Over);

@@ -66,6 +66,9 @@ const ACCESS: u32 = NON_OPTIMIZED | INACCESSIBLE;
 const FAILED: u32 = FAILED_IO | FAILED_ADMIN;
 const UNUSABLE: u32 = INACCESSIBLE | FAILED | DEAD;
 
+/// Beside the number of soft errors: no I/O has come by the path since a probe has reinstated it.
+const PROBATION: u32 = 1 << 31;
+
 /// How many ranks usable paths have: see [`PathState::rank`].
 pub(crate) const RANKS: u32 = 4;
 
@@ -176,10 +179,20 @@ impl PathState {
     /// A probe has found the path well: forgives it the failures of its I/O, if that is all that keeps
     /// it from being used. Returns whether it is usable now and was not before.
     pub(crate) fn reinstate_probed(&self) -> bool {
+        self.reinstate_with(0)
+    }
+
+    /// The same, and [`PathState::note_success`] says when the first I/O has come that way: a probe
+    /// reads a block, which does not show that what failed will work.
+    pub(crate) fn reinstate_on_probation(&self) -> bool {
+        self.reinstate_with(PROBATION)
+    }
+
+    fn reinstate_with(&self, soft_errors: u32) -> bool {
         let mut old = self.flags.load(Relaxed);
         while old & UNUSABLE == FAILED_IO {
             // Errors from before say nothing about the path as it is now; later ones count.
-            self.soft_errors.store(0, Relaxed);
+            self.soft_errors.store(soft_errors, Relaxed);
             match self.flags.cmpxchg(old, old & !FAILED_IO, Full) {
                 Ok(_) => return true,
                 Err(now) => old = now,
@@ -224,18 +237,17 @@ impl PathState {
     /// Notes an error that may or may not be the path's fault. Returns whether that makes `threshold`
     /// or more in a row, so that the path should be failed.
     pub(crate) fn note_soft_error(&self, threshold: u32) -> bool {
-        self.soft_errors.fetch_add(1, Relaxed).saturating_add(1) >= threshold
+        (self.soft_errors.fetch_add(1, Relaxed) & !PROBATION) + 1 >= threshold
     }
 
-    /// Notes that the path works. Writes only if there was an error to forget.
-    #[inline]
-    pub(crate) fn note_success(&self) {
-        if self.is_suspect() {
-            self.soft_errors.store(0, Relaxed);
-        }
+    /// Notes that a path that [is suspect](PathState::is_suspect) works. Returns whether it was on
+    /// probation: one of many callers is told so.
+    pub(crate) fn note_success(&self) -> bool {
+        self.soft_errors.xchg(0, Relaxed) & PROBATION != 0
     }
 
-    /// Whether there was an error that may be its fault since it last worked.
+    /// Whether there was an error that may be its fault since it last worked, or it has yet to show
+    /// that it works.
     #[inline]
     pub(crate) fn is_suspect(&self) -> bool {
         self.soft_errors.load_once() != 0
@@ -385,6 +397,28 @@ mod tests {
         path.fail(FailReason::Io);
         assert!(path.reinstate_probed());
         assert!(!path.note_soft_error(2));
+    }
+
+    #[test]
+    fn probation_ends_with_the_first_success() {
+        let path = PathState::new(AccessState::Optimized);
+        assert!(!path.reinstate_on_probation());
+        assert!(!path.is_suspect());
+        path.fail(FailReason::Io);
+        assert!(path.reinstate_on_probation());
+        assert!(path.is_suspect());
+        // It is no error.
+        assert!(!path.note_soft_error(2));
+        assert!(path.note_soft_error(2));
+        assert!(path.note_success());
+        assert!(!path.is_suspect());
+        assert!(!path.note_success());
+        // By hand there is none.
+        path.fail(FailReason::Io);
+        assert!(path.reinstate_on_probation());
+        path.fail(FailReason::Io);
+        assert!(path.reinstate());
+        assert!(!path.note_success());
     }
 
     #[test]
