@@ -97,7 +97,7 @@ impl News {
 impl Inner {
     /// The next thing that has not been told, which is taken for told from now on.
     fn next_news(&mut self) -> Option<News> {
-        let usable = self.usable();
+        let usable = self.usable().count();
         let state = self.state;
         let path = self.members.iter_mut().find_map(|member| {
             let open = member.open.as_ref()?;
@@ -120,14 +120,6 @@ impl Inner {
             usable,
             state,
         })
-    }
-
-    /// How many paths are usable.
-    fn usable(&self) -> usize {
-        self.members
-            .iter()
-            .filter(|member| member.open.is_some() && member.handle.state.is_usable())
-            .count()
     }
 
     fn disk(&self) -> Option<DiskRef> {
@@ -156,7 +148,7 @@ impl Head {
         let news = News {
             action: "PATH_REMOVED",
             path: Some((dev, DEAD)),
-            usable: inner.usable(),
+            usable: inner.usable().count(),
             state: inner.state,
         };
         drop(inner);

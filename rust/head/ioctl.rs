@@ -96,7 +96,12 @@ impl Head {
         while let Some(path) = self.paths.read(|set| set.untried(&tried)) {
             match command(&path) {
                 Err(error) if elsewhere(&error) => last = Some(error),
-                result => return result.map_err(Some),
+                result => {
+                    if result.is_ok() && path.handle().state.is_on_probation() {
+                        Self::path_works(&path);
+                    }
+                    return result.map_err(Some);
+                }
             }
             tried
                 .push(path.handle().clone(), GFP_KERNEL)

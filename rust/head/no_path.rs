@@ -10,7 +10,10 @@
 //! this.
 
 use super::{
-    timers::NoPath,
+    timers::{
+        NoPath,
+        Standing, //
+    },
     Head,
     Inner,
     PathSet,
@@ -54,7 +57,8 @@ impl Head {
     /// none is usable.
     ///
     /// A bio is parked before: either this finds the last wait over, and begins a new one, or who
-    /// ends it has yet to kick what is parked. Who looks again by himself calls this each time.
+    /// has ended it, or made usable the path by which it has ended, has yet to kick what is parked. Who
+    /// looks again by himself calls this each time.
     pub(super) fn begin_waiting(this: ArcBorrow<'_, Self>, set: &PathSet) {
         // With no path at all the pending removal ends the wait.
         if set.paths.is_empty() {
@@ -88,6 +92,21 @@ impl Head {
         self.forget_wait()
     }
 
+    /// Paths, or their states, have changed. If one is usable, I/O that comes to wait waits from then
+    /// on; the wait that goes on ends too, unless all of those are on probation. The caller kicks what
+    /// is parked, and drops the token after the lock.
+    pub(super) fn review_wait(&self, inner: &mut Inner) -> Superseded {
+        match inner.standing() {
+            Standing::Unusable => None,
+            Standing::OnProbation => {
+                inner.expired = false;
+                self.update_gate(inner);
+                None
+            }
+            Standing::Usable => self.stop_waiting(inner),
+        }
+    }
+
     /// The no-path timer is not needed. The caller drops the token after the locks. Any context.
     pub(super) fn forget_wait(&self) -> Superseded {
         let mut waiting = self.waiting.lock();
@@ -95,7 +114,7 @@ impl Head {
         disarm::<NO_PATH, _, _>(self)
     }
 
-    /// I/O has come by a path that was on probation: who waits from now on has all the time. Any
+    /// Something has come by a path that was on probation: who waits from now on has all the time. Any
     /// context.
     pub(super) fn wait_is_over(&self, path: &PathState) {
         let mut waiting = self.waiting.lock();
@@ -147,7 +166,8 @@ impl WorkItem<NO_PATH> for Head {
         let mut inner = head.inner.lock();
         let mut waiting = head.waiting.lock();
         let left = waiting.as_ref().map(Deadline::left);
-        let decided = NoPath::of(inner.state, inner.has_usable(), left);
+        let busy = head.parked.len() + head.delayed.len() != 0 || inner.is_busy();
+        let decided = NoPath::of(inner.state, inner.standing(), busy, left);
         match decided {
             NoPath::Nothing => return,
             NoPath::Later(secs) => {

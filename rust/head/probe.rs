@@ -89,12 +89,12 @@ impl Head {
         if this.readmit_probed(path)? {
             path.handle().probing.lock().reinstated(Instant::now());
             this.path_event(path, fmt!("answers, and is used again"));
-            Self::path_on_probation(this);
+            Self::path_changed(this);
         }
         Ok(())
     }
 
-    /// I/O has come by a path that was suspect. Any context.
+    /// Something has come by a path that was suspect. Any context.
     #[cold]
     pub(super) fn path_works(path: &LiveRef<HeadPath>) {
         let handle = path.handle();
@@ -196,7 +196,7 @@ impl PathHandle {
         let handle = path.handle();
         let found = answer(status);
         let pause = match (purpose, found) {
-            (Purpose::Verify, Answer::Alive) => return Head::path_works(path),
+            (Purpose::Verify, Answer::Alive) => return handle.state.note_answer(),
             (Purpose::Verify, Answer::Broken) => return head.path_failed(path, status),
             (Purpose::Verify, Answer::Unclear) => return,
             (Purpose::Reinstate, Answer::Alive) if Head::path_returned(head, path).is_ok() => {

@@ -11,7 +11,10 @@
 use super::{
     io::Gate,
     path::PathHandle,
-    timers::Removal,
+    timers::{
+        Removal,
+        Standing, //
+    },
     Head,
     Inner,
     State,
@@ -81,11 +84,7 @@ impl Head {
         this.paths.read(|set| set.near.forget());
         let mut inner = this.inner.lock();
         // Who saw no path in time has armed the timer since it was stopped.
-        let superseded = if inner.has_usable() {
-            this.stop_waiting(&mut inner)
-        } else {
-            None
-        };
+        let superseded = this.review_wait(&mut inner);
         drop(inner);
         drop(superseded);
         Self::kick(this);
@@ -143,41 +142,21 @@ impl Head {
         let before = core::mem::replace(&mut inner.state, State::Live);
         inner.deadline = None;
         // One that is not usable ends no wait for one that is.
-        let waited = if before != State::Live || inner.has_usable() {
-            self.stop_waiting(inner)
-        } else {
-            None
+        let waited = match before {
+            State::Live => self.review_wait(inner),
+            _ => self.stop_waiting(inner),
         };
         [disarm::<REMOVAL, _, _>(self), waited]
     }
 
-    /// Somebody has changed the state of a path. May sleep.
+    /// The state of a path has changed. May sleep.
     pub(super) fn path_changed(this: ArcBorrow<'_, Self>) {
         let mut inner = this.inner.lock();
-        let superseded = if inner.has_usable() {
-            this.stop_waiting(&mut inner)
-        } else {
-            None
-        };
+        let superseded = this.review_wait(&mut inner);
         drop(inner);
         drop(superseded);
         Self::notify(this);
         Self::settle(this);
-    }
-
-    /// A probe has reinstated a path. I/O is sent there, but a wait goes on, until something has come
-    /// by it. May sleep.
-    pub(super) fn path_on_probation(this: ArcBorrow<'_, Self>) {
-        let mut inner = this.inner.lock();
-        if inner.has_usable() {
-            inner.expired = false;
-            this.update_gate(&inner);
-        }
-        drop(inner);
-        Self::notify(this);
-        rcu::synchronize();
-        this.paths.read(|set| set.near.forget());
-        Self::kick(this);
     }
 
     /// Sets `delayed_removal_secs`. A removal that is pending gets the new deadline.
@@ -255,11 +234,29 @@ impl Head {
 }
 
 impl Inner {
-    /// Whether I/O can be sent by some member.
-    pub(super) fn has_usable(&self) -> bool {
+    /// The members by which I/O can be sent.
+    pub(super) fn usable(&self) -> impl Iterator<Item = &PathHandle> {
         self.members
             .iter()
-            .any(|member| member.open.is_some() && member.handle.state.is_usable())
+            .filter(|member| member.open.is_some() && member.handle.state.is_usable())
+            .map(|member| &*member.handle)
+    }
+
+    /// How they stand.
+    pub(super) fn standing(&self) -> Standing {
+        let mut standing = Standing::Unusable;
+        for path in self.usable() {
+            if !path.state.is_on_probation() {
+                return Standing::Usable;
+            }
+            standing = Standing::OnProbation;
+        }
+        standing
+    }
+
+    /// Whether anything is under way on a member that is usable.
+    pub(super) fn is_busy(&self) -> bool {
+        self.usable().any(|path| path.inflight() != 0)
     }
 
     /// How long the pending removal still has to wait. (A timer may expire early: the kernel's

@@ -33,6 +33,17 @@ impl Removal {
     }
 }
 
+/// How the paths of a head stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// None is usable.
+    Unusable,
+    /// Some are, and nothing has come by them since probes have reinstated them.
+    OnProbation,
+    /// One is that has shown that it works.
+    Usable,
+}
+
 /// What the no-path timer's work does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoPath {
@@ -40,22 +51,32 @@ pub(super) enum NoPath {
     Nothing,
     /// The time was moved, or another wait has begun: so many seconds are left.
     Later(u32),
-    /// The wait is over, for there is a path just now, or the pending removal ends it.
+    /// The wait is over, for there is a path, or the pending removal ends it.
     Over,
     /// I/O has waited long enough.
     Expire,
 }
 
 impl NoPath {
-    /// `wait`: if somebody waits, how many seconds are left, unless the time is over; `usable`: whether
-    /// there is a path. Under `inner`, and the lock of the wait.
-    pub(super) fn of(state: State, usable: bool, wait: Option<Option<u32>>) -> Self {
+    /// `wait`: if somebody waits, how many seconds are left, unless the time is over; `standing`:
+    /// whether there is a path; `busy`: whether anything is under way, or waits. Under `inner`, and the
+    /// lock of the wait.
+    pub(super) fn of(
+        state: State,
+        standing: Standing,
+        busy: bool,
+        wait: Option<Option<u32>>,
+    ) -> Self {
         match Expiry::of(wait) {
             Expiry::Ended => Self::Nothing,
             _ if state != State::Live => Self::Over,
             Expiry::Later(secs) => Self::Later(secs),
-            Expiry::Now if usable => Self::Over,
-            Expiry::Now => Self::Expire,
+            Expiry::Now => match standing {
+                Standing::Unusable => Self::Expire,
+                // What is on its way there tells.
+                Standing::OnProbation if busy => Self::Later(1),
+                Standing::OnProbation | Standing::Usable => Self::Over,
+            },
         }
     }
 }
@@ -87,21 +108,30 @@ mod tests {
     #[test]
     fn a_wait_that_has_ended_does_nothing() {
         for state in [State::Live, State::Pending, State::Dying] {
-            for usable in [false, true] {
-                assert_eq!(NoPath::of(state, usable, None), NoPath::Nothing);
+            for standing in [Standing::Unusable, Standing::OnProbation, Standing::Usable] {
+                assert_eq!(NoPath::of(state, standing, true, None), NoPath::Nothing);
             }
         }
     }
 
     #[test]
     fn a_wait_ends_io_only_when_it_is_over_and_there_is_no_path() {
-        let live = |usable, left| NoPath::of(State::Live, usable, Some(left));
-        assert_eq!(live(false, Some(3)), NoPath::Later(3));
-        assert_eq!(live(false, None), NoPath::Expire);
-        // That path may be on probation.
-        assert_eq!(live(true, Some(3)), NoPath::Later(3));
-        assert_eq!(live(true, None), NoPath::Over);
-        // The pending removal ends it.
-        assert_eq!(NoPath::of(State::Pending, false, Some(None)), NoPath::Over);
+        for busy in [false, true] {
+            let live = |standing, left| NoPath::of(State::Live, standing, busy, Some(left));
+            assert_eq!(live(Standing::Unusable, Some(3)), NoPath::Later(3));
+            assert_eq!(live(Standing::Unusable, None), NoPath::Expire);
+            assert_eq!(live(Standing::OnProbation, Some(3)), NoPath::Later(3));
+            assert_eq!(live(Standing::Usable, None), NoPath::Over);
+            // The pending removal ends it.
+            let pending = NoPath::of(State::Pending, Standing::Unusable, busy, Some(None));
+            assert_eq!(pending, NoPath::Over);
+        }
+    }
+
+    #[test]
+    fn a_path_on_probation_has_until_what_is_under_way_has_ended() {
+        let live = |busy| NoPath::of(State::Live, Standing::OnProbation, busy, Some(None));
+        assert_eq!(live(true), NoPath::Later(1));
+        assert_eq!(live(false), NoPath::Over);
     }
 }

@@ -246,6 +246,20 @@ impl PathState {
         self.soft_errors.xchg(0, Relaxed) & PROBATION != 0
     }
 
+    /// Notes that the path has answered a probe: forgives it errors that may be the medium's, and no
+    /// more.
+    pub(crate) fn note_answer(&self) {
+        let mut old = self.soft_errors.load(Relaxed);
+        while let Err(now) = self.soft_errors.cmpxchg(old, old & PROBATION, Relaxed) {
+            old = now;
+        }
+    }
+
+    /// Whether it has yet to show that it works, since a probe has reinstated it.
+    pub(crate) fn is_on_probation(&self) -> bool {
+        self.soft_errors.load(Relaxed) & PROBATION != 0
+    }
+
     /// Whether there was an error that may be its fault since it last worked, or it has yet to show
     /// that it works.
     #[inline]
@@ -338,6 +352,8 @@ mod tests {
         assert!(!path.note_soft_error(2));
         path.note_success();
         assert!(!path.note_soft_error(2));
+        path.note_answer();
+        assert!(!path.note_soft_error(2));
         assert!(path.note_soft_error(2));
     }
 
@@ -410,7 +426,11 @@ mod tests {
         // It is no error.
         assert!(!path.note_soft_error(2));
         assert!(path.note_soft_error(2));
+        path.note_answer();
+        assert!(path.is_on_probation());
+        assert!(!path.note_soft_error(2));
         assert!(path.note_success());
+        assert!(!path.is_on_probation());
         assert!(!path.is_suspect());
         assert!(!path.note_success());
         // By hand there is none.
