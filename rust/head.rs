@@ -266,7 +266,8 @@ pub(crate) struct Head {
     gate: Atomic<u32>,
     /// `no_path_timeout_secs`: seconds. Written under the head's lock.
     no_path_secs: Atomic<u32>,
-    /// The wait for a path that is there: `Some` as long as its timer is pending. A leaf.
+    /// The wait for a path that is there: `Some` as long as its timer is pending. The locks of what is
+    /// parked and held back are taken under it, and no others.
     #[pin]
     waiting: SpinLockIrq<Option<Deadline>>,
     /// `path_fail_threshold`: soft errors in a row.

@@ -38,6 +38,8 @@ runs=(
 	"nopath, broken: who brings the path looks at the wait once|fails|safety|nopath|-DNOT_LOOKED_TWICE"
 	"nopath, broken: a path that has failed again ends the wait|fails|safety|nopath|-DNOT_USABLE"
 	"nopath, broken: whether it has is looked at before the lock|fails|safety|nopath|-DUNLOCKED"
+	"nopath, broken: a probe ends the wait|fails|safety|nopath|-DENDED_BY_PROBE"
+	"nopath, broken: a time that is over is forgotten while the path is on probation|fails|safety|nopath|-DFORGOTTEN"
 	"nopath, broken: what is parked is kicked before the grace period|fails|safety|nopath|-DKICK_FIRST"
 	"native: one path alone goes right|holds|safety|native|-DPATHS=1 -DCHECK_LEAK -DCHECK_PUT -DCHECK_ORPHAN -DCHECK_FOUND"
 	"native: two see the last path, a reference is lost (hole 1)|fails|safety|native|-DCHECK_LEAK"

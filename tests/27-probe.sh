@@ -149,6 +149,7 @@ check "as it has" test "$(log_ours | grep -c "path $a answers, and is used again
 count_is "$base" "the reference is back"
 inject_none "$a"
 heals "when writes are well again"
+is "$(grep -E '^(gate|expired)' "/sys/kernel/debug/rmpath/$HEAD")" $'gate: park\nexpired: false' "what fails now may wait again"
 is "$(ask w "write 65536 65536 3") $(ask w "verify 65536 65536 3")" "OK OK" "all is"
 attr "$B/state" optimized >/dev/null
 server_stop w

@@ -165,7 +165,7 @@ for n in 2 3 4; do
 	OTHER=${OTHER%?}$n
 	check "it comes with another identity" other_connect
 	o=$(other_disk)
-	tell w "repeat 5 write 4096 4096 1"
+	tell w "repeat $((5 * PATIENCE)) write 4096 4096 1"
 	is "$(attr $CLASS/add_path "device=/dev/$o")" OK "and joins"
 	like "$(answer w)" '^OK=[0-9]+$' "no write has met a path that was not registered"
 	eventually 30 "and some have gone there" at_least_written "$o" 1

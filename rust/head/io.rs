@@ -196,12 +196,7 @@ fn failed(mut clone: BioClone<HeadIo>, path: LiveRef<HeadPath>, status: BlkStatu
     // How long it waits, and whether that it is sent again speaks for another path.
     let (mut delay, mut elsewhere) = (0, true);
     let again = match verdict {
-        Verdict::Done | Verdict::Return => {
-            if handle.state.is_on_probation() {
-                Head::path_works(&path);
-            }
-            false
-        }
+        Verdict::Done | Verdict::Return => false,
         Verdict::RetryLater => {
             (delay, elsewhere) = (SHORTAGE_DELAY, false);
             clone.soft_retries += 1;

@@ -94,14 +94,12 @@ impl Head {
         let mut tried = KVec::new();
         let mut last = None;
         while let Some(path) = self.paths.read(|set| set.untried(&tried)) {
-            match command(&path) {
+            path.handle().begin_io();
+            let result = command(&path);
+            path.handle().end_io();
+            match result {
                 Err(error) if elsewhere(&error) => last = Some(error),
-                result => {
-                    if result.is_ok() && path.handle().state.is_on_probation() {
-                        Self::path_works(&path);
-                    }
-                    return result.map_err(Some);
-                }
+                result => return result.map_err(Some),
             }
             tried
                 .push(path.handle().clone(), GFP_KERNEL)

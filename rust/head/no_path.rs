@@ -166,7 +166,8 @@ impl WorkItem<NO_PATH> for Head {
         let mut inner = head.inner.lock();
         let mut waiting = head.waiting.lock();
         let left = waiting.as_ref().map(Deadline::left);
-        let busy = head.parked.len() + head.delayed.len() != 0 || inner.is_busy();
+        // Under the lock: what is parked after this finds the time that is running.
+        let busy = || head.parked.len() + head.delayed.len() != 0 || inner.is_busy();
         let decided = NoPath::of(inner.state, inner.standing(), busy, left);
         match decided {
             NoPath::Nothing => return,

@@ -161,12 +161,12 @@ impl PathHandle {
         Some(self.head()?.choice.mode().policy())
     }
 
-    /// How many bios are under way on it.
+    /// How many bios, and commands, are under way on it.
     pub(super) fn inflight(&self) -> u32 {
         self.inflight.sum()
     }
 
-    /// A clone is sent there.
+    /// A clone, or a command, is sent there.
     #[inline]
     pub(super) fn begin_io(&self) {
         self.inflight.inc();

@@ -236,10 +236,13 @@ impl Head {
         )
     }
 
-    /// A path of which its driver says that it has failed is not to be used.
+    /// A path of which its driver says that it has failed is not to be used; one by which a command has
+    /// come works.
     fn note(&self, path: &LiveRef<HeadPath>, result: &Result<(), Failure>) {
         if result.is_err_and(Failure::has_failed_the_path) {
             self.path_failed(path, BlkStatus::TRANSPORT);
+        } else if result.is_ok() && path.handle().state.is_on_probation() {
+            Self::path_works(path);
         }
     }
 

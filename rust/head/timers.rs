@@ -59,12 +59,12 @@ pub(super) enum NoPath {
 
 impl NoPath {
     /// `wait`: if somebody waits, how many seconds are left, unless the time is over; `standing`:
-    /// whether there is a path; `busy`: whether anything is under way, or waits. Under `inner`, and the
-    /// lock of the wait.
+    /// whether there is a path; `busy`: whether anything is under way, or waits, which takes a while to
+    /// find out. Under `inner`, and the lock of the wait.
     pub(super) fn of(
         state: State,
         standing: Standing,
-        busy: bool,
+        busy: impl FnOnce() -> bool,
         wait: Option<Option<u32>>,
     ) -> Self {
         match Expiry::of(wait) {
@@ -74,7 +74,7 @@ impl NoPath {
             Expiry::Now => match standing {
                 Standing::Unusable => Self::Expire,
                 // What is on its way there tells.
-                Standing::OnProbation if busy => Self::Later(1),
+                Standing::OnProbation if busy() => Self::Later(1),
                 Standing::OnProbation | Standing::Usable => Self::Over,
             },
         }
@@ -109,7 +109,7 @@ mod tests {
     fn a_wait_that_has_ended_does_nothing() {
         for state in [State::Live, State::Pending, State::Dying] {
             for standing in [Standing::Unusable, Standing::OnProbation, Standing::Usable] {
-                assert_eq!(NoPath::of(state, standing, true, None), NoPath::Nothing);
+                assert_eq!(NoPath::of(state, standing, || true, None), NoPath::Nothing);
             }
         }
     }
@@ -117,20 +117,20 @@ mod tests {
     #[test]
     fn a_wait_ends_io_only_when_it_is_over_and_there_is_no_path() {
         for busy in [false, true] {
-            let live = |standing, left| NoPath::of(State::Live, standing, busy, Some(left));
+            let live = |standing, left| NoPath::of(State::Live, standing, || busy, Some(left));
             assert_eq!(live(Standing::Unusable, Some(3)), NoPath::Later(3));
             assert_eq!(live(Standing::Unusable, None), NoPath::Expire);
             assert_eq!(live(Standing::OnProbation, Some(3)), NoPath::Later(3));
             assert_eq!(live(Standing::Usable, None), NoPath::Over);
             // The pending removal ends it.
-            let pending = NoPath::of(State::Pending, Standing::Unusable, busy, Some(None));
+            let pending = NoPath::of(State::Pending, Standing::Unusable, || busy, Some(None));
             assert_eq!(pending, NoPath::Over);
         }
     }
 
     #[test]
     fn a_path_on_probation_has_until_what_is_under_way_has_ended() {
-        let live = |busy| NoPath::of(State::Live, Standing::OnProbation, busy, Some(None));
+        let live = |busy| NoPath::of(State::Live, Standing::OnProbation, || busy, Some(None));
         assert_eq!(live(true), NoPath::Later(1));
         assert_eq!(live(false), NoPath::Over);
     }

@@ -7,7 +7,7 @@
  * has failed. The time may run out, or not. inner and the lock of the deadline are as there; so is the grace period
  * between what is published and the kick.
  *
- * What must hold: no bio waits without a timer that will end that, or a kick to come; when I/O has come by the path that
+ * What must hold: the time begins anew only when I/O has come by the path, or has been ended; no bio waits without a timer that will end that, or a kick to come; when I/O has come by the path that
  * is usable, and all has ended, no time is running; the gate is not closed while it is usable; each arming's reference
  * is put.
  *
@@ -16,6 +16,8 @@
  *   NOT_USABLE        who has come by the path ends the wait though it has failed again
  *   UNLOCKED          looks whether it has before he takes the lock
  *   KICK_FIRST        kicks before the grace period
+ *   ENDED_BY_PROBE    the probe ends the wait, as if the path had shown that it works
+ *   FORGOTTEN         the timer does so, if it finds the path usable when the time is over
  */
 
 #define BIOS 2
@@ -26,6 +28,7 @@ bool usable = false, probation = false;	/* the path */
 bool expired = false;
 bool wait = false;			/* there is a deadline */
 bool over = false;			/* it has passed */
+bool had = false;			/* what waits has had a time already */
 bool armed = false;
 byte running = 0;
 byte refs = 0;
@@ -54,11 +57,20 @@ inline review()
 {
 	if
 	:: !usable
-	:: usable && probation -> expired = false
-	:: usable && !probation ->
+#ifdef ENDED_BY_PROBE
+	:: usable && probation ->
 		expired = false;
 		lock(deadline);
 		wait = false;
+		disarm();
+		unlock(deadline)
+#else
+	:: usable && probation -> expired = false
+#endif
+	:: usable && !probation ->
+		expired = false;
+		lock(deadline);
+		d_step { wait = false; had = false };
 		disarm();
 		unlock(deadline)
 	fi
@@ -84,7 +96,7 @@ proctype Bio(byte me)
 			:: failures < FAILURES ->
 				/* It comes back, and tries again at once. */
 				d_step { failures++; usable = false }
-			:: d_step { was = probation; probation = false };
+			:: d_step { was = probation; probation = false; had = false };
 				if
 				:: was ->
 #ifdef UNLOCKED
@@ -99,7 +111,7 @@ proctype Bio(byte me)
 #else
 					:: usable ->
 #endif
-						wait = false;
+						d_step { wait = false; had = false };
 						disarm()
 					:: else
 					fi;
@@ -115,7 +127,7 @@ proctype Bio(byte me)
 				parked[me] = true;
 				lock(deadline);
 				if
-				:: !wait -> wait = true; over = false; arm()
+				:: !wait -> assert(!had); wait = true; had = true; over = false; arm()
 				:: else
 				fi;
 				d_step { deadline = false; if :: parked[me] -> counts[me] = true :: else fi };
@@ -169,10 +181,19 @@ end:	do
 		lock(deadline);
 		if
 		:: !wait
+#ifdef FORGOTTEN
+		:: wait && !over ->
+#else
 		:: wait && (!over || (usable && probation && ended < BIOS)) ->
+#endif
 			d_step { if :: armed :: else -> armed = true; moved = true fi }
-		:: wait && over && usable && !(probation && ended < BIOS) -> wait = false
-		:: wait && over && !usable -> wait = false; expires = true
+#ifdef FORGOTTEN
+		:: wait && over && usable -> wait = false
+#else
+		:: wait && over && usable && !(probation && ended < BIOS) ->
+			d_step { wait = false; if :: !probation -> had = false :: else fi }
+#endif
+		:: wait && over && !usable -> d_step { wait = false; had = false }; expires = true
 		fi;
 		unlock(deadline);
 		if
