@@ -138,9 +138,10 @@ else
 	is "$(states)" "optimized optimized" "errors that any path would give do not count"
 	inject_none "$bad"
 fi
+# The timer is pending when the head goes, and has a reference.
+attr "$(knob err_sample_time)" 3000 >/dev/null
+some 20
 ask sys close >/dev/null
-
-# The timer is pending when the head goes.
 check "the head goes" remove_head "$HEAD"
 count_is 0 "with its reference"
 

@@ -192,6 +192,9 @@ done
 is "$(ask h "pr release a1 $WERO") $(ask h "pr holder")" "OK 0 0" "released by whichever path it takes"
 is "$(ask h "pr register a1 a2") $(ask h "pr keys")" "OK keys a2 a2" "both keys are replaced"
 is "$(ask h "pr clear a2") $(ask h "pr keys")" "OK keys" "and cleared"
+log_mark
+echo failed >"$d1/state"
+is "$(attr "$d1/state" optimized) $(log_ours | grep -c "has been taken away")" "OK 0" "a path that returns does not miss that key"
 
 # All or nothing.
 for p in "$p1" "$o"; do

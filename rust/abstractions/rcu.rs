@@ -239,7 +239,8 @@ mod tests {
         let thread = Thread::spawn(move || {
             reader.cell.read(|canary| {
                 reader.inside.complete_all();
-                spin_ms(50);
+                // Longer than a grace period takes that does not wait for this.
+                spin_ms(400);
                 reader
                     .intact
                     .store(canary.value == 1 && canary.is_alive(), Relaxed);

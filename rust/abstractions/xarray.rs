@@ -163,17 +163,17 @@ impl<T> IdTable<T> {
     ///
     /// The reference is taken under the lock, when the table has one: it is never a last one's copy.
     pub(crate) fn get(&self, id: u32) -> Option<Arc<T>> {
-        let _locked = self.lock();
+        let locked = self.lock();
         // SAFETY: By the type invariant `xa` is initialised.
         let entry = unsafe { bindings::xa_load(self.xa.get(), id as c_ulong) };
-        // SAFETY: xa_load() shows the zero entry as null, and the lock is held.
-        unsafe { Self::clone_entry(entry) }
+        // SAFETY: xa_load() shows the zero entry as null; it was read under this lock.
+        unsafe { Self::clone_entry(&locked, entry) }
     }
 
     /// Finds the first published object whose ID is not below `id`, and its ID.
     pub(crate) fn next_from(&self, id: u32) -> Option<(u32, Arc<T>)> {
         let mut index = id as c_ulong;
-        let _locked = self.lock();
+        let locked = self.lock();
         // SAFETY: By the type invariant `xa` is initialised; `index` is valid for writes.
         let entry = unsafe {
             bindings::xa_find(
@@ -183,8 +183,8 @@ impl<T> IdTable<T> {
                 bindings::XA_PRESENT,
             )
         };
-        // SAFETY: xa_find() passes over zero entries, and the lock is held.
-        let object = unsafe { Self::clone_entry(entry) }?;
+        // SAFETY: xa_find() passes over zero entries; it was read under this lock.
+        let object = unsafe { Self::clone_entry(&locked, entry) }?;
         // All IDs are `u32`, so this does not truncate.
         Some((index as u32, object))
     }
@@ -206,8 +206,8 @@ impl<T> IdTable<T> {
     ///
     /// # Safety
     ///
-    /// `entry` must be null or a visible entry, and the lock must have been held since it was read.
-    unsafe fn clone_entry(entry: *mut c_void) -> Option<Arc<T>> {
+    /// `entry` must be null or a visible entry, read under the table's lock that is held here.
+    unsafe fn clone_entry(_: &Locked<'_>, entry: *mut c_void) -> Option<Arc<T>> {
         let entry = NonNull::new(entry)?;
         // SAFETY: By the type invariant a visible entry is from `into_foreign`, and the `Arc` stays
         // in the table as long as the lock is held.

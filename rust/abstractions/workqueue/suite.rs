@@ -31,6 +31,11 @@ const PLAIN: u64 = 1;
 /// does not hold up the unload for ever.
 const NEVER: Jiffies = 250 * 600;
 
+/// Long enough for who has opened the gate to get on, unless he waits for the end of the run.
+fn linger() {
+    fsleep(Delta::from_millis(50));
+}
+
 /// What outlives the object: how often it ran, was dropped, and the gates of a run.
 #[pin_data]
 struct Record {
@@ -124,6 +129,7 @@ impl WorkItem<TIMER> for Object {
             Script::Wait => {
                 record.started.complete_all();
                 record.gate.wait_for_completion();
+                linger();
                 drop(token);
             }
             Script::Rearm if runs <= 2 => {
@@ -145,6 +151,7 @@ impl WorkItem<PLAIN> for Object {
         if token.script == Script::Wait {
             record.started.complete_all();
             record.gate.wait_for_completion();
+            linger();
         }
         drop(token);
         record.done.complete_all();
