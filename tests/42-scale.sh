@@ -51,11 +51,6 @@ if [ -n "$kasan" ]; then
 	exit
 fi
 
-# udev would keep the kernel's memory busy with what it has not looked at yet, the more the more heads there are.
-udevadm control --exit 2>/dev/null
-udevd=$(command -v /usr/lib/systemd/systemd-udevd /lib/systemd/systemd-udevd | head -n 1)
-[ -z "$udevd" ] || defer "$udevd" --daemon
-
 # Memory. The kernel's own share is that of a disk that does nothing: the null_blk disks are made anew to see it.
 check "the module unloads" rmpath_unload
 modprobe -r null_blk || bail "null_blk cannot be unloaded"
