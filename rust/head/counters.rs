@@ -16,8 +16,7 @@ use kernel::{
 pub(super) struct Counter(Atomic<u64>);
 
 impl Counter {
-    /// One that is 0.
-    pub(super) const fn new() -> Self {
+    const fn new() -> Self {
         Self(Atomic::new(0))
     }
 
@@ -26,7 +25,8 @@ impl Counter {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// Sets it to the number that this is. `EINVAL` if it is none, `ERANGE` if it is too large.
+    /// Sets it to the number that this is. `EINVAL` if it is none, `ERANGE` if it is too large. Any
+    /// context.
     pub(super) fn set(&self, text: &[u8]) -> Result {
         self.0.store(parse_u64(text)?, Relaxed);
         Ok(())

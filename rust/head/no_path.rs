@@ -6,8 +6,7 @@
 //! `no_path_timeout_secs`. When it is over and still no path is usable, what waits fails, and I/O
 //! fails at once until one is. A path that a probe has reinstated ends the wait when I/O has come that
 //! way: one that answers probes and fails what waits shall not have that wait again and again. With no
-//! path at all it is the pending removal that ends the wait, not
-//! this.
+//! path at all it is the pending removal that ends the wait, not this.
 
 use super::{
     timers::{
@@ -109,7 +108,11 @@ impl Head {
 
     /// The no-path timer is not needed. The caller drops the token after the locks. Any context.
     pub(super) fn forget_wait(&self) -> Superseded {
-        let mut waiting = self.waiting.lock();
+        self.end_wait(&mut self.waiting.lock())
+    }
+
+    /// Takes the deadline away, and the timer with it, under their lock.
+    fn end_wait(&self, waiting: &mut Option<Deadline>) -> Superseded {
         *waiting = None;
         disarm::<NO_PATH, _, _>(self)
     }
@@ -123,8 +126,7 @@ impl Head {
         if !path.is_usable() {
             return;
         }
-        *waiting = None;
-        let superseded = disarm::<NO_PATH, _, _>(self);
+        let superseded = self.end_wait(&mut waiting);
         drop(waiting);
         drop(superseded);
     }
@@ -141,10 +143,7 @@ impl Head {
         let mut waiting = this.waiting.lock();
         let superseded = match (*waiting, secs) {
             (None, _) => None,
-            (Some(_), 0) => {
-                *waiting = None;
-                disarm::<NO_PATH, _, _>(&*this)
-            }
+            (Some(_), 0) => this.end_wait(&mut waiting),
             (Some(_), _) => {
                 *waiting = Some(Deadline::from_now(secs));
                 Self::arm_no_path(this, secs)

@@ -46,6 +46,17 @@ attribute_groups! {
     ];
 }
 
+/// An attribute that shows one of the object's counters, and sets it, as nvme's do.
+macro_rules! counter {
+    ($name:literal, $($field:ident).+) => {
+        Attribute::rw(
+            $name,
+            |object, out| out.write_fmt(fmt!("{}\n", object.$($field).+)),
+            |object, text| object.$($field).+.set(text),
+        )
+    };
+}
+
 /// In `/sys/block/rmpathN/rmpath`.
 pub(super) static HEAD: [Attribute<Head>; 18] = [
     Attribute::ro(c"wwid", |head, out| out.write_fmt(fmt!("{}\n", head.wwid))),
@@ -158,16 +169,8 @@ pub(super) static HEAD: [Attribute<Head>; 18] = [
     Attribute::ro(c"requeued", |head, out| {
         out.write_fmt(fmt!("{}\n", head.parked.len() + head.delayed.len()))
     }),
-    Attribute::rw(
-        c"io_requeue_no_usable_path_count",
-        |head, out| out.write_fmt(fmt!("{}\n", head.counters.requeued)),
-        |head, text| head.counters.requeued.set(text),
-    ),
-    Attribute::rw(
-        c"io_fail_no_available_path_count",
-        |head, out| out.write_fmt(fmt!("{}\n", head.counters.refused)),
-        |head, text| head.counters.refused.set(text),
-    ),
+    counter!(c"io_requeue_no_usable_path_count", counters.requeued),
+    counter!(c"io_fail_no_available_path_count", counters.refused),
     Attribute::ro(c"failovers", |head, out| {
         out.write_fmt(fmt!("{}\n", head.counters.failovers))
     }),
@@ -186,21 +189,9 @@ pub(super) static PATH: [Attribute<PathHandle>; 10] = [
     Attribute::ro(c"failures", |path, out| {
         out.write_fmt(fmt!("{}\n", path.state.failures()))
     }),
-    Attribute::rw(
-        c"command_retries_count",
-        |path, out| out.write_fmt(fmt!("{}\n", path.history.counters.retries)),
-        |path, text| path.history.counters.retries.set(text),
-    ),
-    Attribute::rw(
-        c"command_error_count",
-        |path, out| out.write_fmt(fmt!("{}\n", path.history.counters.errors)),
-        |path, text| path.history.counters.errors.set(text),
-    ),
-    Attribute::rw(
-        c"multipath_failover_count",
-        |path, out| out.write_fmt(fmt!("{}\n", path.history.counters.failovers)),
-        |path, text| path.history.counters.failovers.set(text),
-    ),
+    counter!(c"command_retries_count", history.counters.retries),
+    counter!(c"command_error_count", history.counters.errors),
+    counter!(c"multipath_failover_count", history.counters.failovers),
     Attribute::rw(
         c"weight",
         |path, out| out.write_fmt(fmt!("{}\n", path.weight.load(Relaxed))),
