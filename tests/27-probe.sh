@@ -32,6 +32,8 @@ break_path() {
 	done
 	not_ok "$2 fails the path"
 }
+# returned: how often a probe has reinstated path A.
+returned() { log_ours | grep -c "path $a answers, and is used again"; }
 heals() { eventually 60 "$1" reads "$A/state" "${2:-optimized}"; }
 # stays SECS NAME: path A is failed all the time.
 stays() {
@@ -51,7 +53,7 @@ for status in TRANSPORT OFFLINE TIMEOUT; do
 done
 is "$(value "$A/failures")" 3 "it has failed three times, and no probe counts"
 is "$(value "$B/state") $(value "$B/failures")" "optimized 0" "the other has not"
-check "the log says so" test "$(log_ours | grep -c "path $a answers, and is used again")" -ge 3
+check "the log says so" test "$(returned)" -ge 3
 is "$(ask sys "verify 0 65536 1") $(ask sys "verify 0 65536 1")" "OK OK" "both work"
 
 # Soft errors, and those that only a path that works gives.
@@ -140,12 +142,12 @@ is "$(ask w "verify 65536 65536 2") $(ask w "verify 65536 65536 2")" "OK OK" "th
 attr "$B/state" failed >/dev/null
 echo 15 >"$(hattr "$HEAD" no_path_timeout_secs)"
 inject "$a" WRITE TRANSPORT
-returned=$(log_ours | grep -c "path $a answers, and is used again")
+before=$(returned)
 start=$SECONDS
 is "$(ask w "write 65536 65536 3")" ENOLINK "what fails each time that its only path returns fails in the end"
 took=$((SECONDS - start))
 check "in its time, however often that path has returned ($took s)" test "$took" -ge 14 -a "$took" -lt 100
-check "as it has" test "$(log_ours | grep -c "path $a answers, and is used again")" -gt "$returned"
+check "as it has" test "$(returned)" -gt "$before"
 count_is "$base" "the reference is back"
 inject_none "$a"
 heals "when writes are well again"

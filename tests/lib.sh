@@ -390,12 +390,12 @@ log_mark
 echo "<5>test $$ begins" >/dev/kmsg
 # udev opens every new disk: that moves reference counts, and its workers hang on a head that waits for a path. What it
 # only puts off it does afterwards, for disks that are gone by then: a test can leave it minutes of work.
-if [ -z "${RMPATH_UDEV:-}" ] && [ -z "${RMPATH_VM:-}" ]; then
+if [ -n "${RMPATH_UDEV:-}" ]; then
+	udev ping || "$(command -v /usr/lib/systemd/systemd-udevd /lib/systemd/systemd-udevd | head -n 1)" --daemon
+elif [ -n "${RMPATH_VM:-}" ]; then
+	udev exit
+elif command -v udevadm >/dev/null; then
 	udevadm settle --timeout=300 2>/dev/null || diag "udev has events left of what was before"
 	udev stop-exec-queue
-elif [ -z "${RMPATH_UDEV:-}" ]; then
-	udev exit
-elif ! udev ping; then
-	"$(command -v /usr/lib/systemd/systemd-udevd /lib/systemd/systemd-udevd | head -n 1)" --daemon
 fi
 rmpath_unload >/dev/null || bail "rmpath is loaded already and in use"

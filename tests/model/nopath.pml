@@ -7,9 +7,9 @@
  * has failed. The time may run out, or not. inner and the lock of the deadline are as there; so is the grace period
  * between what is published and the kick.
  *
- * What must hold: the time begins anew only when I/O has come by the path, or has been ended; no bio waits without a timer that will end that, or a kick to come; when I/O has come by the path that
- * is usable, and all has ended, no time is running; the gate is not closed while it is usable; each arming's reference
- * is put.
+ * What must hold: the time begins anew only when I/O has come by the path, or has been ended; no bio waits without a
+ * timer that will end that, or a kick to come; when I/O has come by the path that is usable, and all has ended, no time
+ * is running, and the gate is not closed; each arming's reference is put.
  *
  *   NOT_LOOKED_TWICE  the probe looks at the wait before the grace period only: a bio that was late to begin it stays
  *                     unnoticed
@@ -22,6 +22,13 @@
 
 #define BIOS 2
 #define FAILURES 2
+
+/* Something is under way, or parked: the timer asks when the time is over and the path on probation. */
+#ifdef FORGOTTEN
+#define BUSY false
+#else
+#define BUSY (ended < BIOS)
+#endif
 
 bool inner = false, deadline = false;	/* locks */
 bool usable = false, probation = false;	/* the path */
@@ -181,18 +188,10 @@ end:	do
 		lock(deadline);
 		if
 		:: !wait
-#ifdef FORGOTTEN
-		:: wait && !over ->
-#else
-		:: wait && (!over || (usable && probation && ended < BIOS)) ->
-#endif
+		:: wait && (!over || (usable && probation && BUSY)) ->
 			d_step { if :: armed :: else -> armed = true; moved = true fi }
-#ifdef FORGOTTEN
-		:: wait && over && usable -> wait = false
-#else
-		:: wait && over && usable && !(probation && ended < BIOS) ->
+		:: wait && over && usable && !(probation && BUSY) ->
 			d_step { wait = false; if :: !probation -> had = false :: else fi }
-#endif
 		:: wait && over && !usable -> d_step { wait = false; had = false }; expires = true
 		fi;
 		unlock(deadline);
@@ -211,8 +210,6 @@ end:	do
 
 active proctype Monitor()
 {
-	byte i;
-
 end:	do
 	:: d_step { counts[0] && !armed && running == 0 && kicks == 0 -> assert(false) }
 	:: d_step { counts[1] && !armed && running == 0 && kicks == 0 -> assert(false) }
