@@ -15,7 +15,8 @@ target_down() {
 	rm -f "$NVMET"/ports/[12]/subsystems/"$NQN" && nvmet_ns_remove 1 &&
 		rmdir "$NVMET"/ports/[12] "$NVMET/subsystems/$NQN"
 }
-modules_unload() { modprobe -r nvme-loop nvmet nvme-fabrics nvme-core; }
+# Those that stand on them too, which tests before this one may have loaded.
+modules_unload() { modprobe -r nvmet-tcp nvme-tcp nvme-loop nvmet nvme-fabrics nvme-core; }
 
 rmpath_load auto_attach=2 delayed_removal_secs=600 || bail "the module does not load"
 is "$(value $CLASS/auto_attach)" 2 "auto_attach reads 2"
