@@ -3,7 +3,7 @@
 # Probing: a path that errors of its I/O have failed is reinstated by the kernel when they end, and not before; one that
 # was failed by hand or is inaccessible is not; with probe_secs=0 none is. Errors that only a path that works can
 # give reinstate it. I/O that waits goes on when a probe finds a path well, and if it fails then each time, it does not wait
-# longer than no_path_timeout_secs for all that.
+# longer than no_path_timeout_secs for all that, but until it is back from there.
 # Time limit: 1200 s
 . "$(dirname "$0")/lib.sh"
 
@@ -155,6 +155,39 @@ is "$(grep -E '^(gate|expired)' "/sys/kernel/debug/rmpath/$HEAD")" $'gate: park\
 is "$(ask w "write 65536 65536 3") $(ask w "verify 65536 65536 3")" "OK OK" "all is"
 attr "$B/state" optimized >/dev/null
 server_stop w
+
+# What has waited is on its way by such a path when its time is over: the time goes on until it is back.
+modprobe dm-mod && modprobe dm-delay && nullb nbslow 16 || bail "no disk that can be slow"
+# slow MS: how long each write takes, and no read. Those that wait already are let go.
+slow() {
+	dmset load rmt-slow --table "0 32768 delay /dev/nbslow 0 0 /dev/nbslow 0 $1" &&
+		dmset suspend --noflush rmt-slow && dmset resume rmt-slow
+}
+dmset create rmt-slow --notable && slow 1000000 && dm=$(dm_node rmt-slow) && dm=${dm#/dev/} || bail "no slow disk"
+add_path "device=/dev/$dm wwid=slow" && SLOW=$(head_of slow) && settled_node "$SLOW" || bail "no head of it"
+S=$(path_dir "$SLOW" "$dm")
+echo 1 >"$(hattr "$SLOW" probe_secs)"
+echo 15 >"$(hattr "$SLOW" no_path_timeout_secs)"
+server w
+ask w "open /dev/$SLOW" >/dev/null
+eventually 60 "its partitions have been looked for" refcnt_is $((base += 1))
+inject "$dm" WRITE TRANSPORT
+start=$SECONDS
+tell w "write 0 4096 4"
+eventually 30 "a write fails the path" reads "$S/state" failed
+inject_none "$dm"
+eventually 60 "a probe reinstates it" reads "$S/state" optimized
+check "in time" test $((SECONDS - start)) -lt 15
+hangs() { [[ $(dmset status rmt-slow) = *'delay 0 1 0'* ]]; }
+eventually 60 "the write is on its way" hangs
+while ((SECONDS - start < 19)); do nap 0.5; done
+is "$(refcnt) $(answer w 1)" "$((base + 1)) NOTHING" "when its time is over it is still on its way, and that counts"
+slow 0
+is "$(answer w)" OK "it ends well"
+count_is "$base" "and with it the time"
+server_stop w
+check "that head is removed" remove_head "$SLOW"
+count_is 2 "with its references"
 
 # Removed while it is failed and waits for its next probe, and while it is being probed: nothing is left.
 echo 3000 >"$probe"
