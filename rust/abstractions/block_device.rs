@@ -326,17 +326,18 @@ pub(crate) trait Holder: Send + Sync + Sized + 'static {
 ///
 /// # Invariants
 ///
-/// `file` is an open file of a block device that was claimed for `holder` (the address of what is in
+/// `file` is an open file of a block device that was claimed for `_claim` (the address of what is in
 /// the box, which is nobody else's, and `Operations::<H>::OPS`).
 pub(crate) struct BlockDevice<H: Holder> {
     file: NonNull<bindings::file>,
     bdev: NonNull<bindings::block_device>,
     /// The disk that it is linked to.
     link: SetOnce<DiskRef>,
-    // Dropped last: `mark_dead` may find it until the claim is gone. In a box, so that no two claims are
-    // for the same address: who claims a device again for the same, as the block layer lets one, leads
-    // `mark_dead` astray for a moment.
-    holder: KBox<Arc<H>>,
+    holder: Arc<H>,
+    // The same. Dropped last: `mark_dead` may find it until the claim is gone. In a box, so that no two
+    // claims are for the same address: who claims a device again for the same, as the block layer lets
+    // one, leads `mark_dead` astray for a moment.
+    _claim: KBox<Arc<H>>,
 }
 
 // SAFETY: A file may be used and closed from any thread; the holder is `Send` and `Sync`.
@@ -376,13 +377,13 @@ impl<H: Holder> BlockDevice<H> {
     /// `EBUSY` if somebody else has claimed it, `ENXIO` if it has gone, `EROFS` if it can only be
     /// read, `ENOMEM`, else what its driver says. May sleep, for as long as the driver does.
     pub(crate) fn open(dev: DevT, holder: Arc<H>) -> Result<Self> {
-        let holder = KBox::new(holder, GFP_KERNEL)?;
+        let claim = KBox::new(holder.clone(), GFP_KERNEL)?;
         // SAFETY: The address in the box stays valid, and ours alone, until `drop`.
         let file = from_err_ptr(unsafe {
             bindings::bdev_file_open_by_dev(
                 dev.0,
                 bindings::RMPATH_BLK_OPEN_READ_WRITE,
-                core::ptr::from_ref(&*holder).cast_mut().cast(),
+                core::ptr::from_ref(&*claim).cast_mut().cast(),
                 &Operations::<H>::OPS,
             )
         })?;
@@ -395,6 +396,7 @@ impl<H: Holder> BlockDevice<H> {
             bdev: NonNull::new(bdev).ok_or(ENXIO)?,
             link: SetOnce::new(),
             holder,
+            _claim: claim,
         };
         if this.is_read_only() {
             return Err(EROFS);
@@ -403,6 +405,7 @@ impl<H: Holder> BlockDevice<H> {
     }
 
     /// Who holds it.
+    #[inline]
     pub(crate) fn holder(&self) -> &Arc<H> {
         &self.holder
     }
