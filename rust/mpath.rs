@@ -13,4 +13,5 @@ pub(crate) mod marginal;
 pub(crate) mod park;
 pub(crate) mod path;
 pub(crate) mod probe;
+pub(crate) mod queue;
 pub(crate) mod selector;

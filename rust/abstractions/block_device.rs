@@ -334,7 +334,7 @@ pub(crate) struct BlockDevice<H: Holder> {
     /// The disk that it is linked to.
     link: SetOnce<DiskRef>,
     holder: Arc<H>,
-    // The same. Dropped last: `mark_dead` may find it until the claim is gone. In a box, so that no two
+    // The same. `mark_dead` may find it until `drop` has given up the claim. In a box, so that no two
     // claims are for the same address: who claims a device again for the same, as the block layer lets
     // one, leads `mark_dead` astray for a moment.
     _claim: KBox<Arc<H>>,

@@ -4,14 +4,14 @@
 //! or that wait.
 
 use super::{
-    selector::Selector,
     target::{
         Multipath,
         Path,
-        COUNTS,
+        QUEUES,
         REQUEUE,
         RETRY,
-        SUSPECTS, //
+        SUSPECTS,
+        TIMES, //
     }, //
 };
 use crate::{
@@ -37,19 +37,18 @@ use crate::{
         },
         group::{
             Demand,
-            Group,
             Picked, //
         },
         path::FailReason, //
     },
 };
 use kernel::{
-    prelude::*,
     sync::{
         atomic::{
             Full,
             Relaxed, //
         },
+        Arc,
         ArcBorrow, //
     },
     time::{
@@ -76,8 +75,8 @@ const NO_PATH: u32 = u32::MAX;
 
 /// What is kept with each clone.
 pub(crate) struct BioData {
-    /// When it was sent there, if the path's group wants to know.
-    start: u64,
+    /// What the path's group wants to know when it ends.
+    pub(super) kept: u64,
     /// The path that it was sent to last, or [`NO_PATH`].
     pub(super) path: u32,
     /// How often it was tried again after a path had failed.
@@ -94,7 +93,7 @@ impl Default for BioData {
     #[inline]
     fn default() -> Self {
         Self {
-            start: 0,
+            kept: 0,
             path: NO_PATH,
             retries: 0,
             soft_retries: 0,
@@ -106,9 +105,10 @@ impl Default for BioData {
 
 impl BioData {
     /// It is sent to this path.
-    fn sent(&mut self, picked: &Picked<'_, KBox<Path>>) {
+    #[inline]
+    fn sent(&mut self, picked: &Picked<'_, Arc<Path>>) {
         self.path = picked.path.number;
-        self.start = picked.start;
+        self.kept = picked.kept;
     }
 }
 
@@ -164,31 +164,26 @@ impl Multipath {
         }
     }
 
-    /// Maps a clone if there is more to it than a look at the paths.
-    #[inline(never)]
-    pub(super) fn map_by_load<'a>(
-        &self,
-        group: &Group<KBox<Path>, Selector>,
+    /// Sends a clone that has come to `map()` to this path.
+    #[inline(always)]
+    pub(super) fn send<'a>(
         mut bio: MapBio<'a, Self>,
+        picked: &Picked<'_, Arc<Path>>,
     ) -> Mapped<'a> {
-        let Some(picked) = group.pick(Demand::Io(bio.bytes())) else {
-            return self.map_otherwise(bio);
-        };
         // Before the store, or the path would be looked up again after it.
         let device = picked.path.device;
-        bio.data_mut().sent(&picked);
+        bio.data_mut().sent(picked);
         bio.remap(device)
     }
 
     /// Maps a clone for which the current group has no path.
     #[cold]
-    pub(super) fn map_otherwise<'a>(&self, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
+    pub(super) fn map_otherwise<'a>(&self, bio: MapBio<'a, Self>) -> Mapped<'a> {
         let mut state = self.state.lock();
         let demand = Demand::Io(bio.bytes());
         if let Some(picked) = self.groups.choose(&mut state.switch, demand) {
             drop(state);
-            bio.data_mut().sent(&picked);
-            return bio.remap(picked.path.device);
+            return Self::send(bio, &picked);
         }
         let may_park = state.may_park(bio.info());
         if bio.is_nowait() {
@@ -213,9 +208,8 @@ impl Multipath {
         mut bio: FailedBio<'a, Self>,
         status: BlkStatus,
     ) -> Ended<'a> {
-        let bytes = bio.bytes();
-        this.note_end(bio.data_mut(), bytes);
         let data = bio.data_mut();
+        this.note_end(this.notes.load(Relaxed), data);
         let Some(path) = this.groups.path(data.path as usize) else {
             return bio.done(status);
         };
@@ -262,40 +256,41 @@ impl Multipath {
     }
 
     fn set_suspects(&self, suspects: bool) {
-        // The other bit does not change, and nobody computes with an old value of this one.
-        let counts = self.notes.load(Relaxed) & COUNTS;
+        // The other bits do not change, and nobody computes with an old value of this one.
+        let counts = self.notes.load(Relaxed) & !SUSPECTS;
         let suspects = if suspects { SUSPECTS } else { 0 };
         self.notes.xchg(counts | suspects, Full);
     }
 
     /// A clone has come back from its path: counts it out, if it was counted in.
-    fn note_end(&self, data: &BioData, bytes: u32) {
-        if self.notes.load(Relaxed) & COUNTS != 0 {
-            self.groups.ended(data.path as usize, bytes, data.start);
+    fn note_end(&self, notes: u32, data: &BioData) {
+        if notes & (QUEUES | TIMES) != 0 {
+            self.groups.ended(data.path as usize, data.kept);
         }
     }
 
-    /// A clone has succeeded, which was counted in.
+    /// A clone has succeeded, which counts in its path's queue. Apart, or who does not count would
+    /// have to save the registers for it.
     #[inline(never)]
-    pub(super) fn count_out(&self, bio: &SucceededBio<'_, Self>) {
+    pub(super) fn count_out(&self, bio: SucceededBio<'_, Self>) {
         // What we have ended ourselves was on no path any more.
-        if let Some((data, bytes)) = bio.data() {
-            self.groups.ended(data.path as usize, bytes, data.start);
+        if let Some(data) = bio.data() {
+            self.groups.count_out(data.path as usize, data.kept);
         }
     }
 
-    /// A clone has succeeded while a path is under suspicion.
-    #[cold]
-    pub(super) fn note_success(&self, notes: u32, bio: &SucceededBio<'_, Self>) {
-        if notes & COUNTS != 0 {
-            self.count_out(bio);
-        }
-        if let Some((data, _)) = bio.data() {
+    /// A clone has succeeded, and there is more to be noted.
+    #[inline(never)]
+    pub(super) fn note_success(&self, notes: u32, bio: SucceededBio<'_, Self>) {
+        let Some(data) = bio.data() else { return };
+        self.note_end(notes, data);
+        if notes & SUSPECTS != 0 {
             self.clear(data);
         }
     }
 
     /// The path that a clone came back by is under suspicion no more.
+    #[cold]
     fn clear(&self, data: &BioData) {
         let path = self.groups.path(data.path as usize);
         let Some(path) = path.filter(|path| path.state.is_suspect()) else {
@@ -304,7 +299,7 @@ impl Multipath {
         path.state.note_success();
         // Who notes an error meanwhile does so before he sets this: one of us sees the other.
         self.set_suspects(false);
-        let suspect = |path: &KBox<Path>| path.state.is_suspect() && path.state.is_usable();
+        let suspect = |path: &Arc<Path>| path.state.is_suspect() && path.state.is_usable();
         if self.groups.paths().any(suspect) {
             self.set_suspects(true);
         }

@@ -4,8 +4,8 @@
 //! limits, their reasons, and what status shows of them.
 //!
 //! What each chooses is what drivers/md/dm-ps-*.c chooses after the same history. How it comes by
-//! that is not: there is no list behind a lock, see [`slots`]. round-robin keeps turns per CPU, so
-//! which of its paths is next depends on the CPU.
+//! that is not: there is no list behind a lock, see [`queue`](crate::mpath::queue). round-robin keeps
+//! turns per CPU, so which of its paths is next depends on the CPU.
 //!
 //! Each is made before its group's paths are, path by path; what it knows of a path has the path's
 //! index in the group.
@@ -15,7 +15,6 @@ mod io_affinity;
 mod queue_length;
 mod round_robin;
 mod service_time;
-mod slots;
 
 use self::{
     historical_service_time::HistoricalServiceTime,
@@ -30,12 +29,20 @@ use super::table::{
 };
 use crate::{
     abstractions::device_mapper::Arg,
-    mpath::group::{
-        Chooser,
-        Demand,
-        Member,
-        Picked, //
-    }, //
+    mpath::{
+        group::{
+            Chooser,
+            Counts,
+            Demand,
+            Member,
+            Picked, //
+        },
+        queue::{
+            move_to_end,
+            HasQueue,
+            Queue, //
+        },
+    },
 };
 use core::fmt::{
     self,
@@ -181,30 +188,30 @@ impl Selector {
     }
 
     /// Writes what `dmsetup status` shows of a path.
-    pub(crate) fn write_info(&self, index: usize, out: &mut impl Write) -> fmt::Result {
+    pub(crate) fn write_info(
+        &self,
+        index: usize,
+        queue: &Queue,
+        out: &mut impl Write,
+    ) -> fmt::Result {
         match self {
             Self::RoundRobin(_) => Ok(()),
-            Self::QueueLength(selector) => selector.write_info(index, out),
-            Self::ServiceTime(selector) => selector.write_info(index, out),
-            Self::HistoricalServiceTime(selector) => selector.write_info(index, out),
+            Self::QueueLength(_) => QueueLength::write_info(queue, out),
+            Self::ServiceTime(selector) => selector.write_info(index, queue, out),
+            Self::HistoricalServiceTime(selector) => selector.write_info(index, queue, out),
             Self::IoAffinity(selector) => selector.write_info(out),
         }
     }
 }
 
 impl Chooser for Selector {
-    #[inline]
-    fn glance<'a, P: Member>(&self, paths: &'a [P]) -> Option<&'a P> {
-        match self {
-            Self::RoundRobin(selector) => selector.pick(paths),
-            _ => None,
-        }
-    }
-
     // Where I/O is mapped: with a call for each it takes longer to get there than to choose.
     #[inline(always)]
     fn pick<'a, P: Member>(&self, paths: &'a [P], demand: Demand) -> Option<Picked<'a, P>> {
-        self.pick_if(paths, demand, |_| true)
+        match self {
+            Self::RoundRobin(selector) => selector.pick(paths),
+            _ => self.pick_if(paths, demand, |_| true),
+        }
     }
 
     #[inline(always)]
@@ -216,7 +223,7 @@ impl Chooser for Selector {
     ) -> Option<Picked<'a, P>> {
         match self {
             Self::RoundRobin(selector) => selector.pick_if(paths, wanted),
-            Self::QueueLength(selector) => selector.pick(paths, demand, wanted),
+            Self::QueueLength(_) => QueueLength::pick(paths, demand, wanted),
             Self::ServiceTime(selector) => selector.pick(paths, demand, wanted),
             Self::HistoricalServiceTime(selector) => selector.pick(paths, demand, wanted),
             Self::IoAffinity(selector) => selector.pick(paths, wanted),
@@ -231,20 +238,20 @@ impl Chooser for Selector {
         picked
     }
 
-    fn counts(&self) -> bool {
+    fn counts(&self) -> Counts {
         match self {
-            Self::RoundRobin(_) | Self::IoAffinity(_) => false,
-            Self::QueueLength(_) | Self::ServiceTime(_) | Self::HistoricalServiceTime(_) => true,
+            Self::RoundRobin(_) | Self::IoAffinity(_) => Counts::Nothing,
+            Self::QueueLength(_) | Self::ServiceTime(_) => Counts::Queues,
+            Self::HistoricalServiceTime(_) => Counts::Otherwise,
         }
     }
 
     #[inline]
-    fn ended(&self, index: usize, bytes: u32, start: u64) {
+    fn ended<P: Member>(&self, path: &P, index: usize, kept: u64) {
         match self {
             Self::RoundRobin(_) | Self::IoAffinity(_) => (),
-            Self::QueueLength(selector) => selector.ended(index),
-            Self::ServiceTime(selector) => selector.ended(index, bytes),
-            Self::HistoricalServiceTime(selector) => selector.ended(index, start),
+            Self::QueueLength(_) | Self::ServiceTime(_) => path.queue().end(kept as u32),
+            Self::HistoricalServiceTime(selector) => selector.ended(path.queue(), index, kept),
         }
     }
 
@@ -254,12 +261,11 @@ impl Chooser for Selector {
         }
     }
 
-    fn reinstated(&self, index: usize) {
+    fn reinstated<P: Member>(&self, paths: &[P], index: usize) {
         match self {
             Self::RoundRobin(_) | Self::IoAffinity(_) => (),
-            Self::QueueLength(selector) => selector.reinstated(index),
-            Self::ServiceTime(selector) => selector.reinstated(index),
-            Self::HistoricalServiceTime(selector) => selector.reinstated(index),
+            Self::QueueLength(_) | Self::ServiceTime(_) => move_to_end(paths, index),
+            Self::HistoricalServiceTime(selector) => selector.reinstated(paths, index),
         }
     }
 }

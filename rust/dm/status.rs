@@ -22,6 +22,7 @@ use crate::{
             Member,
             Standing, //
         },
+        queue::HasQueue,
         selector::HasState, //
     },
 };
@@ -32,7 +33,7 @@ use core::{
 use kernel::prelude::*;
 
 /// What is shown of a path.
-pub(crate) trait PathStatus: HasState {
+pub(crate) trait PathStatus: HasState + HasQueue {
     /// The name dm core knows its device by.
     fn name(&self) -> &DeviceName;
 }
@@ -101,7 +102,7 @@ fn info<P: Member<Target: PathStatus>>(
                 path.name().as_str(),
                 path_letter(path)
             )?;
-            selector.write_info(index, out)?;
+            selector.write_info(index, path.queue(), out)?;
         }
     }
     Ok(())
@@ -200,10 +201,18 @@ mod tests {
                 FailReason,
                 PathState, //
             },
+            queue::Queue,
         },
     };
+    use kernel::sync::Arc;
 
-    struct Path(DeviceName, PathState);
+    struct Path(DeviceName, PathState, Queue);
+
+    impl HasQueue for Path {
+        fn queue(&self) -> &Queue {
+            &self.2
+        }
+    }
 
     impl HasState for Path {
         fn state(&self) -> &PathState {
@@ -217,7 +226,7 @@ mod tests {
         }
     }
 
-    type PathGroups = Groups<KBox<Path>, Selector>;
+    type PathGroups = Groups<Arc<Path>, Selector>;
 
     /// Groups of paths: the kind, its words, and for each path its name and words.
     type Given<'a> = (Kind, &'a [&'a CStr], &'a [(&'a str, &'a [&'a CStr])]);
@@ -240,8 +249,9 @@ mod tests {
                 let path = Path(
                     DeviceName::for_test(name),
                     PathState::new(AccessState::Optimized),
+                    Queue::new(),
                 );
-                paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
+                paths.push(Arc::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
             }
             builder.push(paths, selector)?;
         }
@@ -353,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_map_without_groups() -> Result {
-        let groups = Builder::<KBox<Path>, Selector>::new().build();
+        let groups = Builder::<Arc<Path>, Selector>::new().build();
         let switch = Switch::new(0, &groups);
         let features = Features::default();
         let info = shown(StatusKind::Info, &features, &switch, &groups);
@@ -386,7 +396,7 @@ mod tests {
         for demand in [Demand::Io(512), Demand::Io(512), Demand::Other] {
             groups.choose(&mut switch, demand);
         }
-        groups.ended(1, 512, 0);
+        groups.ended(1, 1);
         groups.switch_to(&mut switch, 2)?;
         groups.choose(&mut switch, Demand::Io(4096));
         let table = shown(StatusKind::Table, &features, &switch, &groups);

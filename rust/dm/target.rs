@@ -74,6 +74,7 @@ use crate::{
         deadline::Deadline,
         group::{
             Builder,
+            Counts,
             Demand,
             Groups,
             Switch, //
@@ -83,9 +84,14 @@ use crate::{
             FailReason,
             PathState, //
         },
+        queue::{
+            HasQueue,
+            Queue, //
+        },
         selector::HasState, //
     },
 };
+use core::mem::offset_of;
 use kernel::{
     impl_has_delayed_work, new_delayed_work, new_mutex, new_work,
     prelude::*,
@@ -113,27 +119,43 @@ const EVENT: u64 = 2;
 pub(super) const NO_PATH: u64 = 3;
 pub(super) const REVIVE: u64 = 4;
 
-/// A group counts its I/O.
-pub(super) const COUNTS: u32 = 1 << 0;
+/// Groups count their I/O in the queues of their paths.
+pub(super) const QUEUES: u32 = 1 << 0;
+/// A group wants to be told when its I/O ends.
+pub(super) const TIMES: u32 = 1 << 1;
 /// A path may have had a soft error since it last worked.
-pub(super) const SUSPECTS: u32 = 1 << 1;
+pub(super) const SUSPECTS: u32 = 1 << 2;
 
-/// A path of a map.
+/// A path of a map. In this order, for what is looked at for each I/O to be in one cache line: it is in
+/// the second 32 bytes of an [`Arc`], whose memory is a multiple of that.
+#[repr(C)]
 pub(super) struct Path {
+    pub(super) name: DeviceName,
+    devt: DevT,
+    queue: Queue,
     /// Among all paths of the map.
     pub(super) number: u32,
     pub(super) device: DeviceId,
-    /// The same, for what is not in a callback.
-    pub(super) holdable: Holdable,
-    devt: DevT,
-    pub(super) name: DeviceName,
     pub(super) state: PathState,
+    /// The same device, for what is not in a callback.
+    pub(super) holdable: Holdable,
 }
+
+// An `Arc` has its count before it.
+const _: () = assert!(size_of::<usize>() + offset_of!(Path, queue) >= 32);
+const _: () = assert!(size_of::<usize>() + offset_of!(Path, holdable) <= 64);
 
 impl HasState for Path {
     #[inline]
     fn state(&self) -> &PathState {
         &self.state
+    }
+}
+
+impl HasQueue for Path {
+    #[inline]
+    fn queue(&self) -> &Queue {
+        &self.queue
     }
 }
 
@@ -188,10 +210,11 @@ pub(crate) struct Multipath {
     /// As dm core calls the map in the log: `major:minor`.
     pub(super) name: CString,
     pub(super) features: Features,
-    pub(super) groups: Groups<KBox<Path>, Selector>,
+    pub(super) groups: Groups<Arc<Path>, Selector>,
     #[pin]
     pub(super) state: SpinLockIrq<State>,
-    /// What is to be noted when a clone succeeds: [`COUNTS`] for the map's life, and [`SUSPECTS`].
+    /// What is to be noted when a clone succeeds: for the map's life one of [`QUEUES`] and [`TIMES`], or
+    /// none, and now and then [`SUSPECTS`].
     pub(super) notes: Atomic<u32>,
     /// The number of the group that was probed last; held while one is.
     #[pin]
@@ -269,8 +292,9 @@ impl Multipath {
                     devt,
                     name,
                     state: PathState::new(AccessState::Optimized),
+                    queue: Queue::new(),
                 };
-                paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
+                paths.push(Arc::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
             }
             builder.push(paths, group.selector)?;
         }
@@ -284,7 +308,11 @@ impl Multipath {
             delayed: BioList::new(),
             revivals: Revivals::new(table.features.probe_secs, groups.paths().count())?,
         };
-        let notes = if groups.count() { COUNTS } else { 0 };
+        let notes = match groups.counts() {
+            Counts::Nothing => 0,
+            Counts::Queues => QUEUES,
+            Counts::Otherwise => TIMES,
+        };
         let name = CString::try_from_fmt(fmt!("{}", setup.device_name()))?;
         Arc::pin_init(
             pin_init!(Self {
@@ -460,25 +488,22 @@ impl Target for Multipath {
     }
 
     #[inline]
-    fn map<'a>(this: ArcBorrow<'_, Self>, mut bio: MapBio<'a, Self>) -> Mapped<'a> {
+    fn map<'a>(this: ArcBorrow<'_, Self>, bio: MapBio<'a, Self>) -> Mapped<'a> {
         let Some(group) = this.groups.current() else {
             return this.map_otherwise(bio);
         };
-        let Some(path) = group.glance() else {
-            return this.map_by_load(group, bio);
+        let Some(picked) = group.pick(Demand::Io(bio.bytes())) else {
+            return this.map_otherwise(bio);
         };
-        // Both before the store, or the path would be looked up again after it.
-        let (number, device) = (path.number, path.device);
-        bio.data_mut().path = number;
-        bio.remap(device)
+        Self::send(bio, &picked)
     }
 
     #[inline]
     fn succeeded(this: ArcBorrow<'_, Self>, bio: SucceededBio<'_, Self>) {
         match this.notes.load_once() {
             0 => (),
-            COUNTS => this.count_out(&bio),
-            notes => this.note_success(notes, &bio),
+            QUEUES => this.count_out(bio),
+            notes => this.note_success(notes, bio),
         }
     }
 

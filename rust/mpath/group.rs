@@ -12,7 +12,10 @@
 //! as it has a path, even if a better one has one again; then it is the turn of the group that was
 //! asked for, then of each in order, and of the bypassed ones at last.
 
-use super::selector::HasState;
+use super::{
+    queue::HasQueue,
+    selector::HasState, //
+};
 use crate::abstractions::atomic::LoadOnce;
 use core::ops::Deref;
 use kernel::{
@@ -30,35 +33,55 @@ const NONE: u32 = 0;
 #[derive(Clone, Copy)]
 pub(crate) enum Demand {
     /// I/O of so many bytes, which is counted on the path, if its group counts, until
-    /// [`Groups::ended`].
+    /// [`Groups::ended`] or [`Groups::count_out`].
     Io(u32),
     /// Something that nobody counts.
     Other,
 }
 
 /// A path that was chosen.
-pub(crate) struct Picked<'a, P> {
-    pub(crate) path: &'a P,
-    /// When the I/O began, if the group wants to know that when it ends: nanoseconds of the monotonic
-    /// clock, else 0.
-    pub(crate) start: u64,
+pub(crate) struct Picked<'a, P: Deref> {
+    pub(crate) path: &'a P::Target,
+    /// What the group wants to know when the I/O ends.
+    pub(crate) kept: u64,
+}
+
+impl<'a, P: Member> Picked<'a, P> {
+    /// `path`, in whose queue I/O of so many bytes counts as much as `load` says.
+    #[inline]
+    pub(crate) fn counted(path: &'a P::Target, demand: Demand, load: impl Fn(u32) -> u32) -> Self {
+        let load = match demand {
+            Demand::Io(bytes) => load(bytes),
+            Demand::Other => 0,
+        };
+        path.queue().begin(load);
+        Self {
+            path,
+            kept: load.into(),
+        }
+    }
+}
+
+/// Whether I/O is counted, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Counts {
+    /// It is not.
+    Nothing,
+    /// In the paths' queues, and what is kept of it is its load: [`Groups::count_out`].
+    Queues,
+    /// As the selector has it: [`Groups::ended`].
+    Otherwise,
 }
 
 /// How a group chooses among its paths, and what it has to know for that. Paths are told apart by
 /// their index in the group. All methods: any context.
 pub(crate) trait Chooser {
-    /// A usable path, if all that it takes to know which is a look at the paths, and nothing is to be
-    /// counted.
-    #[inline]
-    fn glance<'a, P: Member>(&self, _paths: &'a [P]) -> Option<&'a P> {
-        None
-    }
-
     /// A usable path. Somebody may come by meanwhile who makes one usable, so that finding none
     /// decides nothing: [`Chooser::choose`] does.
     fn pick<'a, P: Member>(&self, paths: &'a [P], demand: Demand) -> Option<Picked<'a, P>>;
 
-    /// As [`Chooser::pick`], and a path of which `wanted` is true if there is such a one.
+    /// As [`Chooser::pick`], and a path of which `wanted` is true if there is such a one. If not, it may
+    /// be another one, or none.
     fn pick_if<'a, P: Member>(
         &self,
         paths: &'a [P],
@@ -71,19 +94,19 @@ pub(crate) trait Chooser {
         self.pick(paths, demand)
     }
 
-    /// Whether I/O is counted, so that [`Chooser::ended`] is to be called.
-    fn counts(&self) -> bool {
-        false
+    /// Whether I/O is counted.
+    fn counts(&self) -> Counts {
+        Counts::Nothing
     }
 
-    /// The I/O of so many bytes that began at `start` has ended, however that was.
-    fn ended(&self, _index: usize, _bytes: u32, _start: u64) {}
+    /// The I/O of which this was kept has ended, however that was.
+    fn ended<P: Member>(&self, _path: &P, _index: usize, _kept: u64) {}
 
     /// A path has failed. Under the owner's lock.
     fn failed(&self, _index: usize) {}
 
     /// A path can be used again. Under the owner's lock.
-    fn reinstated(&self, _index: usize) {}
+    fn reinstated<P: Member>(&self, _paths: &[P], _index: usize) {}
 }
 
 /// A group.
@@ -95,18 +118,10 @@ pub(crate) struct Group<P, S> {
 }
 
 impl<P: Member, S: Chooser> Group<P, S> {
-    /// A path for I/O, if that is easily said. Any context, no lock needed.
-    ///
-    /// `None` says nothing: [`Self::pick`] may know one.
-    #[inline]
-    pub(crate) fn glance(&self) -> Option<&P> {
-        self.selector.glance(&self.paths)
-    }
-
     /// A path, if there is one. Any context, no lock needed.
     ///
     /// `None` decides nothing: [`Groups::choose`] does.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pick(&self, demand: Demand) -> Option<Picked<'_, P>> {
         self.selector.pick(&self.paths, demand)
     }
@@ -147,58 +162,64 @@ impl Switch {
     }
 }
 
-/// Something that owns the state of one path.
-pub(crate) trait Member: Deref<Target: HasState> {}
+/// Something that owns one path.
+pub(crate) trait Member: Deref<Target: HasState + HasQueue> {}
 
-impl<P: Deref<Target: HasState>> Member for P {}
+impl<P: Deref<Target: HasState + HasQueue>> Member for P {}
 
-/// Where a path is.
-#[derive(Clone, Copy)]
-struct Place {
+/// A path among all, and where it is.
+struct Placed<P> {
+    path: P,
     group: u32,
     index: u32,
 }
 
 /// Groups that are still being made.
 pub(crate) struct Builder<P, S> {
-    groups: KVec<Group<P, S>>,
-    places: KVec<Place>,
+    groups: KVec<KBox<Group<P, S>>>,
+    paths: KVec<Placed<P>>,
 }
 
-impl<P: Member, S: Chooser> Builder<P, S> {
+impl<P: Member + Clone, S: Chooser> Builder<P, S> {
     /// None yet.
     pub(crate) fn new() -> Self {
         Self {
             groups: KVec::new(),
-            places: KVec::new(),
+            paths: KVec::new(),
         }
     }
 
     /// Adds a group of `paths`. `ENOMEM`. May sleep.
     pub(crate) fn push(&mut self, paths: KVec<P>, selector: S) -> Result {
-        let group = self.groups.len() as u32;
-        self.places.reserve(paths.len(), GFP_KERNEL)?;
-        for index in 0..paths.len() as u32 {
-            self.places.push(Place { group, index }, GFP_KERNEL)?;
+        self.paths.reserve(paths.len(), GFP_KERNEL)?;
+        for (index, path) in paths.iter().enumerate() {
+            let placed = Placed {
+                path: path.clone(),
+                group: self.groups.len() as u32,
+                index: index as u32,
+            };
+            self.paths.push(placed, GFP_KERNEL)?;
         }
         let group = Group {
             paths,
             selector,
             bypassed: Atomic::new(false),
         };
-        Ok(self.groups.push(group, GFP_KERNEL)?)
+        Ok(self
+            .groups
+            .push(KBox::new(group, GFP_KERNEL)?, GFP_KERNEL)?)
     }
 
     /// How many paths there are by now: the number that the next one will have.
     pub(crate) fn paths(&self) -> usize {
-        self.places.len()
+        self.paths.len()
     }
 
     /// Makes them what they are.
     pub(crate) fn build(self) -> Groups<P, S> {
         Groups {
             groups: self.groups,
-            places: self.places,
+            paths: self.paths,
             current: Atomic::new(NONE),
         }
     }
@@ -217,9 +238,9 @@ pub(crate) enum Standing {
 
 /// Priority groups, numbered from 1, and their paths, numbered from 0 throughout.
 pub(crate) struct Groups<P, S> {
-    groups: KVec<Group<P, S>>,
-    /// Of each path, by its number.
-    places: KVec<Place>,
+    groups: KVec<KBox<Group<P, S>>>,
+    /// All paths, by their numbers.
+    paths: KVec<Placed<P>>,
     /// [`NONE`], or the index and one more. Changed under the owner's lock.
     current: Atomic<u32>,
 }
@@ -232,48 +253,57 @@ impl<P: Member, S: Chooser> Groups<P, S> {
 
     /// All paths.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &P> {
-        self.groups.iter().flat_map(|group| group.paths.iter())
+        self.paths.iter().map(|placed| &placed.path)
     }
 
-    /// The group of the path with this number, and its index there.
+    /// The path with this number, its group, and its index there.
     #[inline]
-    fn place(&self, number: usize) -> Option<(&Group<P, S>, usize)> {
-        let place = self.places.get(number)?;
-        let group = self.groups.get(place.group as usize)?;
-        Some((group, place.index as usize))
+    fn place(&self, number: usize) -> Option<(&P, &Group<P, S>, usize)> {
+        let placed = self.paths.get(number)?;
+        let group = self.groups.get(placed.group as usize)?;
+        Some((&placed.path, group, placed.index as usize))
     }
 
     /// The path with this number.
-    pub(crate) fn path(&self, number: usize) -> Option<&P> {
-        let (group, index) = self.place(number)?;
-        group.paths.get(index)
-    }
-
-    /// Whether a group counts I/O, so that [`Groups::ended`] is to be called.
-    pub(crate) fn count(&self) -> bool {
-        self.groups.iter().any(|group| group.selector.counts())
-    }
-
-    /// I/O of so many bytes has ended on the path with this number: for each time that one was
-    /// chosen for I/O, once. `start` is what [`Picked`] said. Any context.
     #[inline]
-    pub(crate) fn ended(&self, number: usize, bytes: u32, start: u64) {
-        if let Some((group, index)) = self.place(number) {
-            group.selector.ended(index, bytes, start);
+    pub(crate) fn path(&self, number: usize) -> Option<&P> {
+        self.paths.get(number).map(|placed| &placed.path)
+    }
+
+    /// How I/O is counted, that of the group for which there is most to do.
+    pub(crate) fn counts(&self) -> Counts {
+        let counts = self.groups.iter().map(|group| group.selector.counts());
+        counts.max().unwrap_or(Counts::Nothing)
+    }
+
+    /// I/O has ended on the path with this number: for each time that one was chosen for I/O, once.
+    /// `kept` is what [`Picked`] said. Any context.
+    #[inline]
+    pub(crate) fn ended(&self, number: usize, kept: u64) {
+        if let Some((path, group, index)) = self.place(number) {
+            group.selector.ended(path, index, kept);
+        }
+    }
+
+    /// The same where all groups count [in queues](Counts::Queues), or not at all.
+    #[inline]
+    pub(crate) fn count_out(&self, number: usize, kept: u64) {
+        if let Some(path) = self.path(number) {
+            path.queue().end(kept as u32);
         }
     }
 
     /// The path with this number has failed. Under the owner's lock.
     pub(crate) fn failed(&self, number: usize) {
-        if let Some((group, index)) = self.place(number) {
+        if let Some((_, group, index)) = self.place(number) {
             group.selector.failed(index);
         }
     }
 
     /// The path with this number can be used again. Under the owner's lock.
     pub(crate) fn reinstated(&self, number: usize) {
-        if let Some((group, index)) = self.place(number) {
-            group.selector.reinstated(index);
+        if let Some((_, group, index)) = self.place(number) {
+            group.selector.reinstated(&group.paths, index);
         }
     }
 
@@ -308,6 +338,7 @@ impl<P: Member, S: Chooser> Groups<P, S> {
     pub(crate) fn current(&self) -> Option<&Group<P, S>> {
         self.groups
             .get((self.current.load_once() as usize).wrapping_sub(1))
+            .map(|group| &**group)
     }
 
     /// A path of the current group, if there is one. Any context, no lock needed.
@@ -317,7 +348,8 @@ impl<P: Member, S: Chooser> Groups<P, S> {
         self.current()?.pick(demand)
     }
 
-    /// As [`Self::pick`], and a path of which `wanted` is true if the group has such a one.
+    /// As [`Self::pick`], and a path of which `wanted` is true if the group has such a one. If not, it may
+    /// be another one, or none.
     pub(crate) fn pick_if(
         &self,
         demand: Demand,
@@ -432,17 +464,6 @@ impl<P: Member, S: Chooser> Groups<P, S> {
             (NONE, None) => (!self.groups.is_empty()).into(),
             (current, _) => current,
         }
-    }
-}
-
-/// A path of tests.
-#[cfg(CONFIG_KUNIT = "y")]
-pub(crate) struct TestPath(pub(crate) u32, pub(crate) super::path::PathState);
-
-#[cfg(CONFIG_KUNIT = "y")]
-impl HasState for TestPath {
-    fn state(&self) -> &super::path::PathState {
-        &self.1
     }
 }
 

@@ -12,6 +12,11 @@ pub(crate) mod round_robin;
 pub(crate) mod service_time;
 pub(crate) mod turns;
 
+#[cfg(CONFIG_KUNIT = "y")]
+use super::queue::{
+    HasQueue,
+    Queue, //
+};
 use super::{
     load::Load,
     path::{
@@ -154,24 +159,30 @@ pub(crate) struct TestPath {
     pub(crate) number: usize,
     pub(crate) state: PathState,
     pub(crate) load: Load,
+    pub(crate) queue: Queue,
     pub(crate) weight: u32,
     pub(crate) node: Option<Node>,
 }
 
 #[cfg(CONFIG_KUNIT = "y")]
 impl TestPath {
-    /// So many optimized paths of weight 1 on no node.
+    /// An optimized path of weight 1 on no node.
+    pub(crate) fn new(number: usize) -> Self {
+        Self {
+            number,
+            state: PathState::new(super::path::AccessState::Optimized),
+            load: Load::new(),
+            queue: Queue::new(),
+            weight: 1,
+            node: None,
+        }
+    }
+
+    /// So many of them.
     pub(crate) fn several(count: usize) -> Result<KVec<KBox<Self>>> {
         let mut paths = KVec::new();
         for number in 0..count {
-            let path = Self {
-                number,
-                state: PathState::new(super::path::AccessState::Optimized),
-                load: Load::new(),
-                weight: 1,
-                node: None,
-            };
-            paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
+            paths.push(KBox::new(Self::new(number), GFP_KERNEL)?, GFP_KERNEL)?;
         }
         Ok(paths)
     }
@@ -181,6 +192,13 @@ impl TestPath {
 impl HasState for TestPath {
     fn state(&self) -> &PathState {
         &self.state
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+impl HasQueue for TestPath {
+    fn queue(&self) -> &Queue {
+        &self.queue
     }
 }
 

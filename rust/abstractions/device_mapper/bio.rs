@@ -168,13 +168,12 @@ impl<'a, T: Target> SucceededBio<'a, T> {
         Self(bio, PhantomData)
     }
 
-    /// The target's data, and how many bytes it had when it came to the target; `None` if the target
-    /// has ended the clone itself.
+    /// The target's data; `None` if the target has ended the clone itself.
     #[inline]
-    pub(crate) fn data(&self) -> Option<(&T::BioData, u32)> {
+    pub(crate) fn data(&self) -> Option<&T::BioData> {
         // SAFETY: `new` was promised that it is such a clone; `map` has initialised its data.
         let per_bio = unsafe { &*PerBio::<T::BioData>::of(self.0) };
-        (!per_bio.ended()).then(|| (&per_bio.data, per_bio.record.bytes()))
+        (!per_bio.ended()).then_some(&per_bio.data)
     }
 }
 
@@ -313,12 +312,6 @@ impl<'a, T: Target> FailedBio<'a, T> {
     /// The target's data.
     pub(crate) fn data_mut(&mut self) -> &mut T::BioData {
         self.0.data_mut()
-    }
-
-    /// How many bytes it had when it came to the target.
-    #[inline]
-    pub(crate) fn bytes(&self) -> u32 {
-        self.0.bytes()
     }
 
     /// The target.

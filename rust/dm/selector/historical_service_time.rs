@@ -10,8 +10,7 @@ use super::{
     super::table::{
         number,
         Refused, //
-    },
-    slots::Slots, //
+    }, //
 };
 use crate::{
     abstractions::{
@@ -19,10 +18,18 @@ use crate::{
         clock::now_ns,
         device_mapper::Arg, //
     },
-    mpath::group::{
-        Demand,
-        Member,
-        Picked, //
+    mpath::{
+        group::{
+            Demand,
+            Member,
+            Picked, //
+        },
+        queue::{
+            best,
+            move_to_end,
+            HasQueue,
+            Queue, //
+        },
     },
 };
 use core::{
@@ -51,12 +58,12 @@ const MAX_IN_FLIGHT: u64 = ONE;
 const BUCKET_SHIFT: u32 = 24;
 const BUCKETS: usize = 64;
 
-/// What is known of a path.
+/// What is known of a path beside its load, which is how many I/Os are under way: a cache line of its
+/// own, for it is written for each I/O.
+#[repr(align(64))]
 struct History {
     /// The moving average of its service time: nanoseconds, with [`SHIFT`] bits behind the point.
     average: Atomic<u64>,
-    /// How many I/Os are under way.
-    outstanding: Atomic<u64>,
     /// Until when the average is to be believed, and when an I/O ended last: nanoseconds of the
     /// monotonic clock.
     stale_after: Atomic<u64>,
@@ -73,7 +80,7 @@ struct Seen {
 
 /// The selector.
 pub(crate) struct HistoricalServiceTime {
-    slots: Slots<History>,
+    histories: KVec<History>,
     /// How much an average counts beside a time of so many buckets: the powers of the base weight.
     weights: KVec<u32>,
     /// How many times longer a path must take for that to count.
@@ -116,7 +123,7 @@ impl HistoricalServiceTime {
         // What took longer than all these is all that counts.
         weights.push(0, GFP_KERNEL)?;
         Ok(Self {
-            slots: Slots::new(),
+            histories: KVec::new(),
             weights,
             threshold,
             valid: Atomic::new(0),
@@ -131,13 +138,13 @@ impl HistoricalServiceTime {
             ));
         }
         super::repeat_count(words, c"historical-service-time ps: invalid repeat count")?;
-        self.slots.push(History {
+        let history = History {
             average: Atomic::new(ONE),
-            outstanding: Atomic::new(0),
             stale_after: Atomic::new(0),
             last_finish: Atomic::new(0),
-        })?;
-        self.valid.store(self.slots.len() as u32, Relaxed);
+        };
+        self.histories.push(history, GFP_KERNEL)?;
+        self.valid.store(self.histories.len() as u32, Relaxed);
         Ok(())
     }
 
@@ -146,13 +153,18 @@ impl HistoricalServiceTime {
         write!(out, "2 {base} {} ", self.threshold)
     }
 
-    pub(super) fn write_info(&self, index: usize, out: &mut impl Write) -> fmt::Result {
-        let history = self.slots.get(index).ok_or(fmt::Error)?;
+    pub(super) fn write_info(
+        &self,
+        index: usize,
+        queue: &Queue,
+        out: &mut impl Write,
+    ) -> fmt::Result {
+        let history = self.histories.get(index).ok_or(fmt::Error)?;
         let Seen {
             average,
             outstanding,
             stale_after,
-        } = history.look();
+        } = history.look(queue);
         write!(out, "{average} {outstanding} {stale_after} ")
     }
 
@@ -164,26 +176,28 @@ impl HistoricalServiceTime {
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
         let now = now_ns();
-        let before = |(a, a_turn): (Seen, u64), (b, b_turn): (Seen, u64)| {
+        let look = |path: &P::Target, history: &History| history.look(path.queue());
+        let before = |(a, a_turn): (Seen, u32), (b, b_turn): (Seen, u32)| {
             let order = compare(a, b, now, self.threshold);
             order.then(a_turn.cmp(&b_turn)).is_lt()
         };
-        let (path, history) = self.slots.best(paths, wanted, History::look, before)?;
-        if let Demand::Io(_) = demand {
-            history.outstanding.add(1u64, Relaxed);
-        }
-        Some(Picked { path, start: now })
+        let path = best(paths, &self.histories, wanted, look, before)?;
+        let picked = Picked::counted(path, demand, |_| 1);
+        Some(Picked {
+            kept: now,
+            ..picked
+        })
     }
 
     #[inline(never)]
-    pub(super) fn ended(&self, index: usize, start: u64) {
-        if let Some(history) = self.slots.get(index) {
+    pub(super) fn ended(&self, queue: &Queue, index: usize, start: u64) {
+        queue.end(1);
+        if let Some(history) = self.histories.get(index) {
             self.note_end(history, start, now_ns());
         }
     }
 
     fn note_end(&self, history: &History, start: u64, now: u64) {
-        history.outstanding.add(1u64.wrapping_neg(), Relaxed);
         // As if they were done one after the other.
         let last = history.last_finish.xchg(now, Relaxed);
         let time = now.saturating_sub(start.max(last));
@@ -205,18 +219,18 @@ impl HistoricalServiceTime {
         self.valid.store(valid.saturating_sub(1), Relaxed);
     }
 
-    pub(super) fn reinstated(&self, index: usize) {
+    pub(super) fn reinstated<P: Member>(&self, paths: &[P], index: usize) {
         let valid = self.valid.load_once();
         self.valid.store(valid.saturating_add(1), Relaxed);
-        self.slots.move_to_end(index);
+        move_to_end(paths, index);
     }
 }
 
 impl History {
-    fn look(&self) -> Seen {
+    fn look(&self, queue: &Queue) -> Seen {
         Seen {
             average: self.average.load_once(),
-            outstanding: self.outstanding.load_once(),
+            outstanding: queue.load().into(),
             stale_after: self.stale_after.load_once(),
         }
     }
@@ -309,35 +323,34 @@ mod tests {
         for _ in 0..2 {
             selector.add_path(&[]).map_err(|refused| refused.error)?;
         }
-        let history = selector.slots.get(0).ok_or(EINVAL)?;
+        let history = selector.histories.first().ok_or(EINVAL)?;
+        let queue = &paths[0].queue;
         let pick = |demand| {
             selector
                 .pick(&paths, demand, |_| true)
                 .map_or(9, |picked| picked.path.number)
         };
         let first = [pick(Demand::Other), pick(Demand::Io(512))];
-        let counted = selector
-            .slots
-            .get(1)
-            .map(|history| history.look().outstanding);
+        let counted = paths[1].queue.load();
+        selector.ended(&paths[1].queue, 1, 0);
+        let counted = [counted, paths[1].queue.load()];
         // Half a bucket, and again from the end of that: 52 of 1024 parts each.
-        history.outstanding.store(2, Relaxed);
+        queue.begin(1);
         selector.note_end(history, 100 * MS, 108 * MS);
-        let once = history.look();
+        let once = history.look(queue);
         selector.note_end(history, 100 * MS, 116 * MS);
-        let twice = history.look();
+        let twice = history.look(queue);
         selector.failed();
         // Very long: nothing of the past counts.
-        history.outstanding.store(1, Relaxed);
         selector.note_end(history, 200 * MS, 2200 * MS);
-        let long = history.look();
+        let long = history.look(queue);
         // A clock that goes backwards, and one that is at its end.
         selector.note_end(history, 5000 * MS, 4000 * MS);
         selector.note_end(history, 0, u64::MAX);
         drop((paths, selector));
 
         assert_eq!(first, [0, 1]);
-        assert_eq!(counted, Some(1));
+        assert_eq!(counted, [1, 0]);
         let ema = |old: u64, time: u64| (old * 972 + time * ONE * 52 + 512) >> SHIFT;
         assert_eq!(once.average, ema(ONE, 8 * MS));
         assert_eq!(once.outstanding, 1);

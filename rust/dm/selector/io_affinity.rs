@@ -116,7 +116,7 @@ impl IoAffinity {
             .nearest(paths, here, wanted)
             .or_else(|| self.nearest(paths, here, |_| true))?;
         self.note_if_miss(here);
-        Some(Picked { path, start: 0 })
+        Some(Picked { path, kept: 0 })
     }
 
     /// One was looked for in vain.

@@ -4,52 +4,38 @@
 
 use super::{
     super::table::Refused,
-    repeat_count,
-    slots::{
-        less_loaded,
-        Slots, //
-    },
+    repeat_count, //
 };
 use crate::{
-    abstractions::{
-        atomic::LoadOnce,
-        device_mapper::Arg, //
-    },
-    mpath::group::{
-        Demand,
-        Member,
-        Picked, //
+    abstractions::device_mapper::Arg,
+    mpath::{
+        group::{
+            Demand,
+            Member,
+            Picked, //
+        },
+        queue::{
+            least_loaded,
+            Queue, //
+        },
     },
 };
 use core::fmt::{
     self,
     Write, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
-};
+use kernel::prelude::*;
 
-/// A path's queue.
-struct Queue {
-    /// 0 or 1. Without effect.
-    repeat_count: u32,
-    /// How many I/Os are under way.
-    length: Atomic<u64>,
-}
-
-/// The selector.
+/// The selector. A path's load is how many I/Os are under way.
 pub(crate) struct QueueLength {
-    slots: Slots<Queue>,
+    /// Of each path: 0 or 1. Without effect.
+    repeat_counts: KVec<u32>,
 }
 
 impl QueueLength {
     pub(super) fn new() -> Self {
         Self {
-            slots: Slots::new(),
+            repeat_counts: KVec::new(),
         }
     }
 
@@ -60,46 +46,26 @@ impl QueueLength {
                 c"queue-length ps: incorrect number of arguments",
             ));
         }
-        Ok(self.slots.push(Queue {
-            repeat_count: repeat_count(words, c"queue-length ps: invalid repeat count")?,
-            length: Atomic::new(0),
-        })?)
+        let count = repeat_count(words, c"queue-length ps: invalid repeat count")?;
+        Ok(self.repeat_counts.push(count, GFP_KERNEL)?)
     }
 
     pub(super) fn write_table(&self, index: usize, out: &mut impl Write) -> fmt::Result {
-        let queue = self.slots.get(index).ok_or(fmt::Error)?;
-        write!(out, "{} ", queue.repeat_count)
+        write!(out, "{} ", self.repeat_counts.get(index).unwrap_or(&1))
     }
 
-    pub(super) fn write_info(&self, index: usize, out: &mut impl Write) -> fmt::Result {
-        let queue = self.slots.get(index).ok_or(fmt::Error)?;
-        write!(out, "{} ", queue.length.load_once())
+    pub(super) fn write_info(queue: &Queue, out: &mut impl Write) -> fmt::Result {
+        write!(out, "{} ", queue.load())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn pick<'a, P: Member>(
-        &self,
         paths: &'a [P],
         demand: Demand,
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
-        let look = |queue: &Queue| queue.length.load_once();
-        let (path, queue) = self.slots.best(paths, wanted, look, less_loaded)?;
-        if let Demand::Io(_) = demand {
-            queue.length.add(1u64, Relaxed);
-        }
-        Some(Picked { path, start: 0 })
-    }
-
-    #[inline]
-    pub(super) fn ended(&self, index: usize) {
-        if let Some(queue) = self.slots.get(index) {
-            queue.length.add(1u64.wrapping_neg(), Relaxed);
-        }
-    }
-
-    pub(super) fn reinstated(&self, index: usize) {
-        self.slots.move_to_end(index);
+        let path = least_loaded(paths, wanted)?;
+        Some(Picked::counted(path, demand, |_| 1))
     }
 }
 
@@ -112,30 +78,24 @@ mod tests {
     #[test]
     fn the_shortest_queue_and_then_the_next_in_turn() -> Result {
         let paths = TestPath::several(3)?;
-        let mut selector = QueueLength::new();
-        for _ in 0..3 {
-            selector.add_path(&[]).map_err(|refused| refused.error)?;
-        }
         let pick = |demand| {
-            selector
-                .pick(&paths, demand, |_| true)
-                .map_or(9, |picked| picked.path.number)
+            QueueLength::pick(&paths, demand, |_| true)
+                .map_or((9, 9), |picked| (picked.path.number, picked.kept))
         };
         // Something that is not counted has its turn, and no more.
         let first = [pick(Demand::Other), pick(Demand::Other)];
-        let round: [usize; 4] = core::array::from_fn(|_| pick(Demand::Io(512)));
-        selector.ended(1);
-        selector.ended(0);
+        let round: [(usize, u64); 4] = core::array::from_fn(|_| pick(Demand::Io(512)));
+        paths[1].queue.end(1);
+        paths[0].queue.end(1);
         // 0 and 1 have none.
-        let next: [usize; 3] = core::array::from_fn(|_| pick(Demand::Io(512)));
-        let lengths =
-            [0, 1, 2].map(|index| selector.slots.get(index).map(|q| q.length.load_once()));
-        drop((paths, selector));
+        let next: [(usize, u64); 3] = core::array::from_fn(|_| pick(Demand::Io(512)));
+        let lengths = [0, 1, 2].map(|index: usize| paths[index].queue.load());
+        drop(paths);
 
-        assert_eq!(first, [0, 1]);
-        assert_eq!(round, [2, 0, 1, 2]);
-        assert_eq!(next, [0, 1, 0]);
-        assert_eq!(lengths, [Some(2), Some(1), Some(2)]);
+        assert_eq!(first, [(0, 0), (1, 0)]);
+        assert_eq!(round, [(2, 1), (0, 1), (1, 1), (2, 1)]);
+        assert_eq!(next, [(0, 1), (1, 1), (0, 1)]);
+        assert_eq!(lengths, [2, 1, 2]);
         Ok(())
     }
 }

@@ -53,8 +53,9 @@ impl RoundRobin {
     }
 
     #[inline]
-    pub(super) fn pick<'a, P: Member>(&self, paths: &'a [P]) -> Option<&'a P> {
-        self.turns.select(paths)
+    pub(super) fn pick<'a, P: Member>(&self, paths: &'a [P]) -> Option<Picked<'a, P>> {
+        let path = self.turns.select(paths)?;
+        Some(Picked { path, kept: 0 })
     }
 
     pub(super) fn pick_if<'a, P: Member>(
@@ -63,6 +64,6 @@ impl RoundRobin {
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
         let path = self.turns.select_if(paths, wanted)?;
-        Some(Picked { path, start: 0 })
+        Some(Picked { path, kept: 0 })
     }
 }

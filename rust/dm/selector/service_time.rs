@@ -8,21 +8,22 @@ use super::{
         number,
         Refused, //
     },
-    repeat_count,
-    slots::{
-        less_loaded,
-        Slots, //
-    },
+    repeat_count, //
 };
 use crate::{
-    abstractions::{
-        atomic::LoadOnce,
-        device_mapper::Arg, //
-    },
-    mpath::group::{
-        Demand,
-        Member,
-        Picked, //
+    abstractions::device_mapper::Arg,
+    mpath::{
+        group::{
+            Demand,
+            Member,
+            Picked, //
+        },
+        queue::{
+            best,
+            least_loaded,
+            HasQueue,
+            Queue, //
+        },
     },
 };
 use core::{
@@ -32,37 +33,32 @@ use core::{
         Write, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
-};
+use kernel::prelude::*;
 
 /// The greatest throughput that a path can have.
 const MAX_THROUGHPUT: u32 = 100;
 
-/// What is known of a path.
+/// Bytes are counted by so many: sectors.
+const SECTOR_SHIFT: u32 = 9;
+
+/// What the table says of a path.
 struct Service {
     /// 0 or 1. Without effect.
     repeat_count: u32,
     /// In relation to the other paths of the group; 0: only if there is no other.
     throughput: u32,
-    /// How many bytes are under way.
-    bytes: Atomic<u64>,
 }
 
 /// What a path is like at one moment.
 #[derive(Clone, Copy)]
 struct Seen {
     throughput: u32,
-    bytes: u64,
+    sectors: u32,
 }
 
-/// The selector.
+/// The selector. A path's load is how many sectors are under way.
 pub(crate) struct ServiceTime {
-    slots: Slots<Service>,
+    services: KVec<Service>,
     /// Whether all paths have the same throughput: then only the data counts.
     is_even: bool,
 }
@@ -70,7 +66,7 @@ pub(crate) struct ServiceTime {
 impl ServiceTime {
     pub(super) fn new() -> Self {
         Self {
-            slots: Slots::new(),
+            services: KVec::new(),
             is_even: true,
         }
     }
@@ -91,47 +87,45 @@ impl ServiceTime {
                     c"service-time ps: invalid relative_throughput value",
                 ))?,
         };
-        if let Some(first) = self.slots.get(0) {
+        if let Some(first) = self.services.first() {
             self.is_even &= first.throughput == throughput;
         }
-        Ok(self.slots.push(Service {
+        let service = Service {
             repeat_count,
             throughput,
-            bytes: Atomic::new(0),
-        })?)
+        };
+        Ok(self.services.push(service, GFP_KERNEL)?)
     }
 
     pub(super) fn write_table(&self, index: usize, out: &mut impl Write) -> fmt::Result {
-        let service = self.slots.get(index).ok_or(fmt::Error)?;
+        let service = self.services.get(index).ok_or(fmt::Error)?;
         write!(out, "{} {} ", service.repeat_count, service.throughput)
     }
 
-    pub(super) fn write_info(&self, index: usize, out: &mut impl Write) -> fmt::Result {
-        let service = self.slots.get(index).ok_or(fmt::Error)?;
-        write!(out, "{} {} ", service.bytes.load_once(), service.throughput)
+    pub(super) fn write_info(
+        &self,
+        index: usize,
+        queue: &Queue,
+        out: &mut impl Write,
+    ) -> fmt::Result {
+        let service = self.services.get(index).ok_or(fmt::Error)?;
+        let bytes = u64::from(queue.load()) << SECTOR_SHIFT;
+        write!(out, "{bytes} {} ", service.throughput)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn pick<'a, P: Member>(
         &self,
         paths: &'a [P],
         demand: Demand,
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
-        let incoming = match demand {
-            Demand::Io(bytes) => u64::from(bytes),
-            Demand::Other => 0,
-        };
-        let (path, service) = if self.is_even {
-            let look = |service: &Service| service.bytes.load_once();
-            self.slots.best(paths, wanted, look, less_loaded)?
+        let path = if self.is_even {
+            least_loaded(paths, wanted)?
         } else {
-            self.best_by_time(paths, incoming, wanted)?
+            self.best_by_time(paths, demand, wanted)?
         };
-        if let Demand::Io(_) = demand {
-            service.bytes.add(incoming, Relaxed);
-        }
-        Some(Picked { path, start: 0 })
+        Some(Picked::counted(path, demand, |bytes| bytes >> SECTOR_SHIFT))
     }
 
     /// The best path, whatever their throughputs are.
@@ -139,46 +133,37 @@ impl ServiceTime {
     fn best_by_time<'a, P: Member>(
         &self,
         paths: &'a [P],
-        incoming: u64,
+        demand: Demand,
         wanted: impl Fn(&P) -> bool,
-    ) -> Option<(&'a P, &Service)> {
-        let look = |service: &Service| Seen {
-            throughput: service.throughput,
-            bytes: service.bytes.load_once(),
+    ) -> Option<&'a P::Target> {
+        let incoming = match demand {
+            Demand::Io(bytes) => bytes >> SECTOR_SHIFT,
+            Demand::Other => 0,
         };
-        let before = |(a, a_turn): (Seen, u64), (b, b_turn): (Seen, u64)| {
+        let look = |path: &P::Target, service: &Service| Seen {
+            throughput: service.throughput,
+            sectors: path.queue().load(),
+        };
+        let before = |(a, a_turn): (Seen, u32), (b, b_turn): (Seen, u32)| {
             let order = compare(a, b, incoming);
             order.then(a_turn.cmp(&b_turn)).is_lt()
         };
-        self.slots.best(paths, wanted, look, before)
-    }
-
-    #[inline]
-    pub(super) fn ended(&self, index: usize, bytes: u32) {
-        if let Some(service) = self.slots.get(index) {
-            service.bytes.add(u64::from(bytes).wrapping_neg(), Relaxed);
-        }
-    }
-
-    pub(super) fn reinstated(&self, index: usize) {
-        self.slots.move_to_end(index);
+        best(paths, &self.services, wanted, look, before)
     }
 }
 
-/// Which path will have done so many more bytes first: `Less`, the first one. Follows
+/// Which path will have done so many more sectors first: `Less`, the first one. Follows
 /// `st_compare_load()`.
-fn compare(a: Seen, b: Seen, incoming: u64) -> Ordering {
+fn compare(a: Seen, b: Seen, incoming: u32) -> Ordering {
     if a.throughput == b.throughput {
-        return a.bytes.cmp(&b.bytes);
+        return a.sectors.cmp(&b.sectors);
     }
     let by_throughput = b.throughput.cmp(&a.throughput);
-    if a.bytes == b.bytes || a.throughput == 0 || b.throughput == 0 {
+    if a.sectors == b.sectors || a.throughput == 0 || b.throughput == 0 {
         return by_throughput;
     }
     let time = |seen: Seen, other: Seen| {
-        seen.bytes
-            .wrapping_add(incoming)
-            .saturating_mul(u64::from(other.throughput))
+        (u64::from(seen.sectors) + u64::from(incoming)) * u64::from(other.throughput)
     };
     time(a, b).cmp(&time(b, a)).then(by_throughput)
 }
@@ -189,24 +174,27 @@ mod tests {
     use super::*;
     use crate::mpath::selector::TestPath;
 
-    fn seen(throughput: u32, bytes: u64) -> Seen {
-        Seen { throughput, bytes }
+    fn seen(throughput: u32, sectors: u32) -> Seen {
+        Seen {
+            throughput,
+            sectors,
+        }
     }
 
     #[test]
     fn the_shorter_time_is_better() {
-        let compare = |a, b| compare(a, b, 4096);
-        assert!(compare(seen(1, 0), seen(1, 512)).is_lt());
-        assert!(compare(seen(1, 512), seen(1, 512)).is_eq());
-        assert!(compare(seen(2, 512), seen(1, 512)).is_lt());
+        let compare = |a, b| compare(a, b, 8);
+        assert!(compare(seen(1, 0), seen(1, 1)).is_lt());
+        assert!(compare(seen(1, 1), seen(1, 1)).is_eq());
+        assert!(compare(seen(2, 1), seen(1, 1)).is_lt());
         // Without throughput only if there is nothing else.
         assert!(compare(seen(0, 0), seen(1, 1 << 30)).is_gt());
-        assert!(compare(seen(0, 512), seen(0, 0)).is_gt());
-        // 8192 / 1 against 12288 / 3, and against 24576 / 3.
-        assert!(compare(seen(1, 4096), seen(3, 8192)).is_gt());
-        assert!(compare(seen(3, 20480), seen(1, 4096)).is_lt());
-        assert!(compare(seen(3, 24576), seen(1, 4096)).is_gt());
-        // What an int does not hold.
+        assert!(compare(seen(0, 1), seen(0, 0)).is_gt());
+        // 16 / 1 against 24 / 3, and against 48 / 3.
+        assert!(compare(seen(1, 8), seen(3, 16)).is_gt());
+        assert!(compare(seen(3, 39), seen(1, 8)).is_lt());
+        assert!(compare(seen(3, 48), seen(1, 8)).is_gt());
+        // More than 32 bits.
         assert!(compare(seen(100, 3 << 30), seen(1, 1 << 30)).is_lt());
     }
 
@@ -226,14 +214,14 @@ mod tests {
         };
         let io: [usize; 5] = core::array::from_fn(|_| pick(Demand::Io(4096)));
         let other = pick(Demand::Other);
-        selector.ended(1, 4096);
-        let bytes = [0, 1].map(|index| selector.slots.get(index).map(|s| s.bytes.load_once()));
+        paths[1].queue.end(8);
+        let sectors = [0, 1].map(|index: usize| paths[index].queue.load());
         drop((paths, selector));
 
-        // At 16384 / 4 both would take the same time, and the faster one is used.
+        // At 32 / 4 both would take the same time, and the faster one is used.
         assert_eq!(io, [0, 0, 0, 0, 1]);
         assert_eq!(other, 0);
-        assert_eq!(bytes, [Some(16384), Some(0)]);
+        assert_eq!(sectors, [32, 0]);
         Ok(())
     }
 }

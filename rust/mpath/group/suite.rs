@@ -7,11 +7,11 @@ use super::*;
 #[kunit_tests(rmpath_group)]
 mod tests {
     use super::*;
-    use crate::mpath::path::{
-        AccessState,
-        FailReason,
-        PathState, //
+    use crate::mpath::{
+        path::FailReason,
+        selector::TestPath, //
     };
+    use kernel::sync::Arc;
 
     /// The first usable path. Notes which one was told what.
     struct First {
@@ -48,36 +48,36 @@ mod tests {
                 .filter(usable)
                 .find(|path| wanted(path))
                 .or_else(|| paths.iter().find(usable))?;
-            Some(Picked { path, start: 7 })
+            Some(Picked { path, kept: 7 })
         }
 
-        fn counts(&self) -> bool {
-            true
+        fn counts(&self) -> Counts {
+            Counts::Otherwise
         }
 
-        fn ended(&self, index: usize, bytes: u32, start: u64) {
-            self.note(index as u32 + bytes + start as u32);
+        fn ended<P: Member>(&self, path: &P, index: usize, kept: u64) {
+            path.queue().begin(1);
+            self.note(index as u32 + kept as u32);
         }
 
         fn failed(&self, index: usize) {
             self.note(index as u32 + 3);
         }
 
-        fn reinstated(&self, index: usize) {
+        fn reinstated<P: Member>(&self, _paths: &[P], index: usize) {
             self.note(index as u32 + 5);
         }
     }
 
-    type TestGroups = Groups<KBox<TestPath>, First>;
+    type TestGroups = Groups<Arc<TestPath>, First>;
 
     /// Groups of two paths each, which are numbered throughout.
-    fn groups(count: u32) -> Result<TestGroups> {
+    fn groups(count: usize) -> Result<TestGroups> {
         let mut builder = Builder::new();
         for group in 0..count {
             let mut paths = KVec::new();
             for number in [2 * group, 2 * group + 1] {
-                let path = TestPath(number, PathState::new(AccessState::Optimized));
-                paths.push(KBox::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
+                paths.push(Arc::new(TestPath::new(number), GFP_KERNEL)?, GFP_KERNEL)?;
             }
             builder.push(paths, First::new())?;
         }
@@ -85,31 +85,31 @@ mod tests {
     }
 
     /// The number of the group (from 1) of the chosen path; 0 is none.
-    fn chosen(groups: &TestGroups, switch: &mut Switch) -> u32 {
+    fn chosen(groups: &TestGroups, switch: &mut Switch) -> usize {
         groups
             .choose(switch, Demand::Other)
-            .map_or(0, |picked| picked.path.0 / 2 + 1)
+            .map_or(0, |picked| picked.path.number / 2 + 1)
     }
 
-    fn picked(groups: &TestGroups) -> u32 {
+    fn picked(groups: &TestGroups) -> usize {
         groups
             .pick(Demand::Io(4096))
-            .map_or(0, |picked| picked.path.0 / 2 + 1)
+            .map_or(0, |picked| picked.path.number / 2 + 1)
     }
 
-    fn set(groups: &TestGroups, group: u32, usable: bool) {
-        for path in groups.paths().filter(|path| path.0 / 2 + 1 == group) {
+    fn set(groups: &TestGroups, group: usize, usable: bool) {
+        for path in groups.paths().filter(|path| path.number / 2 + 1 == group) {
             if usable {
-                path.1.reinstate();
+                path.state.reinstate();
             } else {
-                path.1.fail(FailReason::Io);
+                path.state.fail(FailReason::Io);
             }
         }
     }
 
     fn fail(groups: &TestGroups, number: usize) {
         if let Some(path) = groups.path(number) {
-            path.1.fail(FailReason::Io);
+            path.state.fail(FailReason::Io);
         }
     }
 
@@ -141,14 +141,14 @@ mod tests {
         let groups = groups(2)?;
         let mut switch = Switch::new(1, &groups);
         assert!(groups.pick_if(Demand::Other, |_| true).is_none());
-        assert_eq!(groups.path(3).map(|path| path.0), Some(3));
+        assert_eq!(groups.path(3).map(|path| path.number), Some(3));
         assert!(groups.path(4).is_none());
         assert!(groups.path(usize::MAX).is_none());
         groups.choose(&mut switch, Demand::Other);
         let number = |avoid| {
             groups
-                .pick_if(Demand::Other, |path| path.0 != avoid)
-                .map(|picked| picked.path.0)
+                .pick_if(Demand::Other, |path| path.number != avoid)
+                .map(|picked| picked.path.number)
         };
         for _ in 0..10 {
             assert_eq!(number(0), Some(1));
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn there_may_be_no_groups() -> Result {
-        let groups = Builder::<KBox<TestPath>, First>::new().build();
+        let groups = Builder::<Arc<TestPath>, First>::new().build();
         let mut switch = Switch::new(0, &groups);
         assert_eq!(groups.len(), 0);
         assert_eq!(groups.shown(&switch), 0);
@@ -272,21 +272,30 @@ mod tests {
     #[test]
     fn what_concerns_a_path_comes_to_its_group() -> Result {
         let groups = groups(2)?;
-        groups.ended(0, 1, 0);
-        groups.ended(3, 0, 1);
+        groups.ended(0, 1);
+        groups.ended(3, 1);
         groups.failed(3);
         groups.reinstated(2);
         for number in [4, usize::MAX] {
-            groups.ended(number, 1, 1);
+            groups.ended(number, 1);
+            groups.count_out(number, 1);
             groups.failed(number);
             groups.reinstated(number);
         }
         let heard: [u32; 2] =
             core::array::from_fn(|group| groups.groups[group].selector.events.load(Relaxed));
-        let counts = groups.count();
+        let loads = || -> [u32; 4] {
+            core::array::from_fn(|number| groups.path(number).map_or(9, |path| path.queue.load()))
+        };
+        let told = loads();
+        groups.count_out(3, 1);
+        let counted_out = loads();
+        let counts = groups.counts();
         drop(groups);
         assert_eq!(heard, [1, 245]);
-        assert!(counts);
+        assert_eq!(told, [1, 0, 0, 1]);
+        assert_eq!(counted_out, [1, 0, 0, 0]);
+        assert_eq!(counts, Counts::Otherwise);
         Ok(())
     }
 
