@@ -164,7 +164,7 @@ anything_left() {
 	return 1
 }
 
-# work VM: boots it, again if it is no longer fit for the next item or has died, until all items are taken.
+# work VM: boots it, again if it has died, or an item has failed, which may have left anything, until all are taken.
 work() {
 	local vm=$1 boot=0 fruitless=0 rc running console item
 	touch "$out/progress-$vm"
@@ -172,8 +172,9 @@ work() {
 		boot=$((boot + 1))
 		console=$out/console-$vm-$boot.log
 		"$TOP/scripts/vm.sh" --flavour debug --cpus "${CPUS:-2}" --memory "${MEMORY:-3G}" --idle "$IDLE" \
-			--results "$out" --console "$console" --append log_buf_len=8M -- \
-			scripts/guest-check.py --vm "$vm" --kmemleak $((total + vm)) "${items[@]}" | print_blocks "VM $vm"
+			--results "$out" --console "$console" --append log_buf_len=8M \
+			--env "RMPATH_PATIENCE=${RMPATH_PATIENCE:-1}" -- \
+			scripts/guest-check.py --stop --vm "$vm" --kmemleak $((total + vm)) "${items[@]}" | print_blocks "VM $vm"
 		rc=${PIPESTATUS[0]}
 		(( rc )) || return 0
 		running=$(awk '{r = $1 == "begin" ? $2 : ""} END {print r}' "$out/progress-$vm")

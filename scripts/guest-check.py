@@ -246,11 +246,12 @@ def run_kunit(log, counts, only="*"):
 
 
 def limit_of(path):
+    patience = int(os.environ.get("RMPATH_PATIENCE", "1"))
     if secs := os.environ.get("RMPATH_LIMIT_SECS"):  # for the long tests
-        return int(secs)
+        return int(secs) * patience
     with open(path, encoding="utf-8", errors="replace") as f:
         m = re.search(r"^# Time limit: (\d+) s", f.read(4096), re.M)
-    return int(m[1]) if m else DEFAULT_LIMIT
+    return (int(m[1]) if m else DEFAULT_LIMIT) * patience
 
 
 class Tap:

@@ -91,7 +91,7 @@ like "$(ask f "ioctl $BUS 00000000")" '^(EIO|ENODEV)$' "what has it open still g
 server_stop f
 server_stop g
 count_is 0 "all references are back"
-check "scsi_debug can be unloaded" within 120 modprobe -r scsi_debug
+check "scsi_debug can be unloaded" within 300 sdebug_unload
 
 # NVMe, and a partition.
 nvme_pair && nvme_head || bail "no NVMe head"

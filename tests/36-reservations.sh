@@ -27,7 +27,7 @@ other_disk() { local d; d=$(echo /sys/class/nvme/"$(other_ctrl)"/nvme*n*); echo 
 other_ready() { opens "/dev/$(other_disk)"; }
 other_leaves() { local c; c=$(other_ctrl) || return 0; echo 1 >"/sys/class/nvme/$c/delete_controller"; }
 other_connect() {
-	echo "transport=loop,nqn=$NQN,traddr=1,hostnqn=nqn.2014-08.org.rmpath:$OTHER,hostid=$OTHER" >/dev/nvme-fabrics &&
+	nvme_new transport=loop traddr=1 hostnqn="nqn.2014-08.org.rmpath:$OTHER" hostid="$OTHER" &&
 		wait_for 120 other_ready
 }
 other_connect || bail "no other host"
@@ -168,6 +168,8 @@ for n in 2 3 4; do
 	tell w "repeat $((5 * PATIENCE)) write 4096 4096 1"
 	is "$(attr $CLASS/add_path "device=/dev/$o")" OK "and joins"
 	like "$(answer w)" '^OK=[0-9]+$' "no write has met a path that was not registered"
+	# Should it have joined when they were done.
+	is "$(ask w "write 4096 4096 1") $(ask w "write 4096 4096 1") $(ask w "write 4096 4096 1")" "OK OK OK" "nor do more"
 	eventually 30 "and some have gone there" at_least_written "$o" 1
 done
 server_stop w

@@ -15,7 +15,8 @@ has() { local l; for l; do grep -qxF -- "$l" "$D/rmpath0" || { echo "not there: 
 is "$(stat -c %a "$D/rmpath0")" 400 "a head has a file that root may read"
 check "it says what the head is" has "head: rmpath0" "wwid: w1" "state: live" "sectors: 65536" "pr_key: 0x0"
 check "what becomes of I/O" has "gate: park" "waiting: false" "parked: 0" "deadline: none"
-check "and what its paths are" has "members: 2" "path_set: 2" \
+# Once its partitions have been looked for.
+eventually 60 "and what its paths are" has "members: 2" "path_set: 2" \
 	"path0: nba $(devno nba) optimized weight=1 inflight=0 load=0/0 failures=0 failovers=0 suspect=false" \
 	"path1: nbb $(devno nbb) non-optimized weight=7 inflight=0 load=0/0 failures=0 failovers=0 suspect=false"
 

@@ -5,9 +5,10 @@
 # Time limit: 900 s
 . "$(dirname "$0")/lib.sh"
 
+modprobe -n -q nvme-tcp && modprobe -n -q nvmet-tcp || skip_all "no nvme-tcp"
 ip link set lo up 2>/dev/null || ifconfig lo up
 nullb nbstore 32 && nvmet_up && nvmet_ns 1 /dev/nbstore "$NGUID1" || bail "nvmet cannot be set up"
-modprobe nvme-tcp && modprobe nvmet-tcp || skip_all "no nvme-tcp"
+modprobe nvme-tcp && modprobe nvmet-tcp || bail "nvme-tcp cannot be loaded"
 wwid=$(eui "$NGUID1")
 
 # tcp_listen PORT: lets the subsystem be reached there; tcp_mute PORT: ends that, and every connection through it.
@@ -35,15 +36,15 @@ tcp_disk() {
 	local c d
 	for c in /sys/class/nvme/nvme*; do
 		[[ $(value "$c/address") = *"trsvcid=$1"* ]] || continue
-		for d in "$c"/nvme*n1; do
+		for d in "$c"/nvme*n*; do
 			[ -b "/dev/${d##*/}" ] && echo "${d##*/}" && return 0
 		done
 	done
 	return 1
 }
 tcp_connect() {
-	echo "transport=tcp,nqn=$NQN,traddr=127.0.0.1,trsvcid=$1,nr_io_queues=1,reconnect_delay=1,ctrl_loss_tmo=2" \
-		>/dev/nvme-fabrics && wait_for 120 tcp_disk "$1" >/dev/null
+	nvme_new transport=tcp traddr=127.0.0.1 trsvcid="$1" nr_io_queues=1 reconnect_delay=1 ctrl_loss_tmo=2 &&
+		wait_for 120 tcp_disk "$1" >/dev/null
 }
 head_is_there() { HEAD=$(head_of "$wwid"); }
 

@@ -42,6 +42,27 @@ else not_ok "no error, no wrong data" "$(tail -n 20 "$TMP/fio")"; fi
 is "$bad" "" "each table was taken"
 count_is 1 "one table is left"
 
+# under_way TABLE STATUS: how much each path has under way whose selector counts that, a line each.
+under_way() {
+	awk -v table="$1" '
+		BEGIN {
+			place["queue-length"] = place["service-time"] = 1
+			place["historical-service-time"] = 2
+			words = split(table, word)
+			for (i = 1; i <= words; i++) if (word[i] ~ /^[a-z-]*-(robin|length|time|affinity)$/) selector[++groups] = word[i]
+		}
+		{
+			for (i = 1; i <= NF; i++) {
+				if ($i ~ /^[AED]$/) group++
+				if ($i !~ /^[0-9]+:[0-9]+$/) continue
+				# Its state and failures; then what the selector says of it.
+				i += 2
+				if (selector[group] in place) print $(i + place[selector[group]])
+			}
+		}' <<<"$2"
+}
+# counts TABLE: what that is at the end.
+counts() { [[ ! $1 =~ queue-length|service-time ]] || echo 0; }
 # What a selector counts is counted out, whatever has become of the I/O.
 for table in "${tables[@]}"; do
 	selector=${table#*0 ? ? } selector=${selector%% *}
@@ -58,16 +79,7 @@ for table in "${tables[@]}"; do
 	done
 	wait $fio_pid || diag "$(tail -n 5 "$TMP/fio")"
 	status=$(dm status rmt-a)
-	case $selector in
-	# path A failures, then what is under way
-	queue-length) want="[0-9]+ 0" ;;
-	service-time) want="[0-9]+ 0 [0-9]+" ;;
-	historical-service-time) want="[0-9]+ [0-9]+ 0 [0-9]+" ;;
-	*) want="[0-9]+" ;;
-	esac
-	# matching REGEX: how many paths the status shows so.
-	matching() { grep -oE "[0-9]+:[0-9]+ [AF] $1 " <<<"$status " | wc -l; }
-	is "$(matching "$want")" "$(matching "[0-9]+")" "$selector: nothing is under way on any path ($status)"
+	is "$(under_way "$table" "$status" | sort -u)" "$(counts "$table")" "$selector: nothing is under way any more ($status)"
 done
 
 # Growing.

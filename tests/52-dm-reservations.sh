@@ -33,7 +33,7 @@ ready() { opens "/dev/$(disk_of "$1")"; }
 leaves() { local c; c=$(ctrl_of "$1") || return 0; echo 1 >"/sys/class/nvme/$c/delete_controller"; }
 host() {
 	defer leaves "$1"
-	echo "transport=loop,nqn=$NQN,traddr=1,hostnqn=nqn.2014-08.org.rmpath:$1,hostid=$1" >/dev/nvme-fabrics
+	nvme_new transport=loop traddr=1 hostnqn="nqn.2014-08.org.rmpath:$1" hostid="$1"
 	wait_for 120 ready "$1"
 }
 nvme_connect 1 && host $TWO && host $OTHER || bail "the namespace does not appear"

@@ -42,7 +42,8 @@ nvmet_up() {
 	if reads /sys/module/nvme_core/parameters/multipath Y; then
 		modprobe -r nvme-loop nvme-tcp nvme nvme-fabrics nvme-core || return 1
 	fi
-	modprobe nvme-core multipath=N io_timeout=240 && modprobe nvmet && modprobe nvme-loop || return 1
+	modprobe nvme-core multipath=N && modprobe nvmet && modprobe nvme-loop || return 1
+	echo 240 >/sys/module/nvme_core/parameters/io_timeout
 	mkdir "$NVMET/subsystems/$NQN" || return 1
 	echo 1 >"$NVMET/subsystems/$NQN/attr_allow_any_host"
 	for port in 1 2; do
@@ -88,10 +89,13 @@ nvme_disk() {
 opens() { { : <"$1"; } 2>/dev/null; }
 nvme_ready() { opens "/dev/$(nvme_disk "$1" "${2:-1}")"; }
 
+# nvme_new OPTION...: connects with these. A VM that is stalled for seconds is no reason for nvmet to give a host up.
+nvme_new() { local IFS=,; echo "nqn=$NQN,keep_alive_tmo=120,$*" >/dev/nvme-fabrics; }
+
 # nvme_connect PORT [NSID]: connects, and waits for the namespace's disk. Limits here and below are for two CPUs that are
 # emulated and busy with I/O: connecting and disconnecting wait for a dozen grace periods.
 nvme_connect() {
-	echo "transport=loop,nqn=$NQN,traddr=$1" >/dev/nvme-fabrics || return 1
+	nvme_new transport=loop traddr="$1" || return 1
 	wait_for 300 nvme_ready "$1" "${2:-1}"
 }
 
@@ -131,9 +135,14 @@ sdebug_host() { local h; h=$(echo /sys/bus/pseudo/drivers/scsi_debug/adapter"$1"
 sdebug_disk() { local d; d=$(echo /sys/bus/pseudo/drivers/scsi_debug/adapter"$1"/host*/target*/*/block/*); echo "${d##*/}"; }
 sdebug_count_is() { [ "$(sdebug_disks | grep -c .)" = "$1" ]; }
 
+# sdebug_unload: for a moment somebody else may have a disk open.
+sdebug_unload() { wait_for 120 modprobe -r -q scsi_debug; }
+
 # sdebug N [PARAM=VALUE...]: N hosts whose disks share one store and one NAA identity: N real paths to one disk.
 sdebug() {
 	modprobe sd_mod
+	# Or what it is asked for here would count for nothing.
+	[ ! -d /sys/module/scsi_debug ] || sdebug_unload || return 1
 	modprobe scsi_debug add_host="$1" per_host_store=0 vpd_use_hostno=0 dev_size_mb=32 delay=0 lbpu=1 "${@:2}" ||
 		return 1
 	wait_for 120 sdebug_count_is "$1"
@@ -267,7 +276,7 @@ devices_down() {
 		done
 		rmdir "$NVMET"/ports/[12] "$NVMET/subsystems/$NQN" 2>/dev/null
 	fi
-	[ ! -d /sys/module/scsi_debug ] || within 120 modprobe -r scsi_debug || diag "cannot remove scsi_debug"
+	[ ! -d /sys/module/scsi_debug ] || within 300 sdebug_unload || diag "cannot remove scsi_debug"
 	maps_remove || diag "cannot remove all maps"
 	for d in "$CONFIGFS"/nullb/nb*; do
 		[ -d "$d" ] && nullb_remove "$(basename "$d")"

@@ -213,10 +213,10 @@ log_ours() {
 log_after() { dmesg | awk -v mark="$1" '{ l[NR] = $0 } index($0, mark) { m = NR } END { while (m++ < NR) print l[m] }'; }
 
 # What the kernel said since the test began that no test may cause. A slab cache that cannot be made for want of memory
-# is reported with a stack trace.
+# is reported with a stack trace, and so is what vmalloc cannot give.
 log_complaints() {
 	log_after "test $$ begins" |
-		awk '/__kmem_cache_create_args.* failed with error/ { skip = 1 } !skip; /<\/TASK>/ { skip = 0 }' |
+		awk '/__kmem_cache_create_args.* failed with error|vmalloc error: / { skip = 1 } !skip; /<\/TASK>/ { skip = 0 }' |
 		grep -nE 'BUG:|WARNING:|KASAN|INFO: (task|rcu|possible)|possible (circular|recursive|irq|deadlock)|suspicious RCU|ODEBUG|refcount_t|Oops|Call Trace|unreferenced object|hung_task|blocked for more than|sleeping function|inconsistent lock|workqueue lockup|panicked' |
 		grep -vE 'injecting|KTAP|ok [0-9]+'
 }
