@@ -44,7 +44,7 @@ few=${few#*$'\n'}
 flat "taking three paths away" $((few / part)) $((many / part)) 3
 some=$(scale delete)
 # It is one time for all of them: who was held up for a moment may try again.
-if ((all / heads > some / part * 3 + 100)); then
+if ((all / heads > 3 * (some / part) + 100)); then
 	scale attach 0 "$heads" 4 16 >/dev/null
 	again=$(scale delete)
 	all=$((again < all ? again : all))
