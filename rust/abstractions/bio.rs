@@ -95,15 +95,16 @@ impl Bio {
         // of a word minds.
         let features = unsafe { (&raw const (*(*bdev).bd_queue).limits.features).read_volatile() };
         if features & bindings::RMPATH_BLK_FEAT_IO_STAT == 0 {
-            return Accounted::Not;
+            return Accounted::NOT;
         }
         if self.is_empty_flush() {
-            return Accounted::Flush(nanoseconds());
+            return Accounted::flush();
         }
         // SAFETY: It is always there, and read as the kernel reads it.
         let now = unsafe { (&raw const bindings::jiffies).read_volatile() };
         // SAFETY: The disk is there for as long as the bio has not ended.
-        Accounted::Io(unsafe { bindings::bdev_start_io_acct(bdev, opf & OP_MASK, now) })
+        let start = unsafe { bindings::bdev_start_io_acct(bdev, opf & OP_MASK, now) };
+        Accounted::io(start)
     }
 
     /// Counts the bio, which was of so many sectors, as done. Before it is ended. Follows
@@ -111,18 +112,18 @@ impl Bio {
     #[inline]
     fn end_accounting(&self, accounted: Accounted, sectors: u32) {
         let bio = self.as_ptr();
-        match accounted {
+        match accounted.0 {
+            0 => (),
             // SAFETY: By the type invariant the bio is valid, and was submitted to a disk.
-            Accounted::Io(start) => unsafe {
+            start if start & Accounted::FLUSH == 0 => unsafe {
                 let op = (*bio).bi_opf & OP_MASK;
-                bindings::bdev_end_io_acct((*bio).bi_bdev, op, sectors, start);
+                bindings::bdev_end_io_acct((*bio).bi_bdev, op, sectors, start as c_ulong);
             },
-            Accounted::Flush(start) => {
-                let nsecs = nanoseconds().wrapping_sub(start);
+            start => {
+                let nsecs = nanoseconds().wrapping_sub(start & !Accounted::FLUSH);
                 // SAFETY: As above.
-                unsafe { bindings::rmpath_bio_account_flush(bio, nsecs) };
+                unsafe { bindings::rmpath_bio_account_flush(bio, nsecs as c_ulong) };
             }
-            Accounted::Not => (),
         }
     }
 
@@ -136,25 +137,41 @@ impl Bio {
     }
 }
 
-/// How a bio counts in the statistics of its disk, and since when.
+/// How a bio counts in the statistics of its disk, and since when. In one word, for it is kept with each:
+/// 0 if the disk keeps none; the time in jiffies; or [`Accounted::FLUSH`] and the time in nanoseconds.
 #[derive(Clone, Copy)]
-enum Accounted {
+struct Accounted(u64);
+
+impl Accounted {
     /// The disk keeps none.
-    Not,
+    const NOT: Self = Self(0);
+    /// It counts as a flush, which is neither a read nor a write and not in flight as those are.
+    const FLUSH: u64 = 1 << 63;
+
     /// As in flight, from that time in jiffies.
-    Io(c_ulong),
-    /// As a flush, which is neither a read nor a write and not in flight as those are; nanoseconds.
-    Flush(c_ulong),
+    #[inline]
+    fn io(start: c_ulong) -> Self {
+        // They begin above 0, and with 64 bits never come there.
+        Self(match c_ulong::BITS {
+            64 => start as u64,
+            _ => (start as u64).max(1),
+        })
+    }
+
+    /// As a flush, from now on.
+    fn flush() -> Self {
+        Self(nanoseconds() | Self::FLUSH)
+    }
 }
 
 /// The bits of a bio's flags that are its operation (`REQ_OP_MASK`).
 const OP_MASK: u32 = (1 << bindings::REQ_OP_BITS) - 1;
 
 /// The time for which a flush is accounted, in nanoseconds since the machine booted.
-fn nanoseconds() -> c_ulong {
+fn nanoseconds() -> u64 {
     // SAFETY: It may be called at any time once the clocks run.
     let now: i64 = unsafe { bindings::ktime_get() };
-    now as c_ulong
+    now as u64
 }
 
 impl Drop for Bio {

@@ -59,7 +59,7 @@ pub(in crate::abstractions::bio) struct Frame<P: CloneOps> {
     pub(super) form: Form,
     /// Makes it a size that no other set's bios have: the slab would be shared with them, whose bios
     /// begin elsewhere in its objects, and a late poller of one of theirs find half of one of ours.
-    _odd: MaybeUninit<u64>,
+    _odd: MaybeUninit<[u64; 2]>,
     pub(super) private: P,
     pub(super) bio: Opaque<bindings::bio>,
 }
