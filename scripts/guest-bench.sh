@@ -25,13 +25,14 @@ udevadm control --stop-exec-queue 2>/dev/null || true
 
 # fio_mean DEV: what each of IOS I/Os takes, in nanoseconds, which are instructions here, and the share of it in percent in
 # which neither fio nor a kernel thread can have run: waiting is not counted in instructions. With a system call for each
-# that is the mean latency, else the time of all of them by their number.
+# that is the mean latency, else the time of all of them by their number. fio is not to read the statistics of the disk and
+# of all that it stands on meanwhile, which it does four times a second: that is work, and grows with the paths.
 cd /run
 fio_mean() {
 	local before
 	before=$(kthread_ms)
 	fio --name=bench --filename="$1" "${JOB[@]}" --direct=1 --thread --randseed=1 \
-		--allrandrepeat=1 --norandommap --number_ios="$IOS" --size=1000M --clocksource=clock_gettime \
+		--allrandrepeat=1 --norandommap --number_ios="$IOS" --size=1000M --clocksource=clock_gettime --disk_util=0 \
 		--output-format=json --output=/run/fio.json >/dev/null || return 1
 	python3 - "$before" "$(kthread_ms)" <<-'EOF'
 	import json, sys
