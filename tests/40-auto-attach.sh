@@ -16,7 +16,12 @@ target_down() {
 		rmdir "$NVMET"/ports/[12] "$NVMET/subsystems/$NQN"
 }
 # Those that stand on them too, which tests before this one may have loaded.
-modules_unload() { modprobe -r nvmet-tcp nvme-tcp nvme-loop nvmet nvme-fabrics nvme-core; }
+modules_unload() {
+	local m
+	for m in nvmet_tcp nvme_tcp nvme_loop nvmet nvme_fabrics nvme_core; do
+		[ ! -d "/sys/module/$m" ] || modprobe -r "$m" || return 1
+	done
+}
 
 rmpath_load auto_attach=2 delayed_removal_secs=600 || bail "the module does not load"
 is "$(value $CLASS/auto_attach)" 2 "auto_attach reads 2"

@@ -48,7 +48,7 @@ tell s "open /dev/$hung ro"
 is "$(answer s 1)" NOTHING "opening its disk hangs"
 rmpath_load auto_attach=2 || bail "the module does not load"
 
-echo "transport=loop,nqn=$other_nqn,traddr=2" >/dev/nvme-fabrics
+NQN=$other_nqn nvme_new transport=loop traddr=2
 eventually 60 "another one that appears later makes its head" is_head "$NGUID2"
 OTHER=$(head_of "$(eui "$NGUID2")")
 eventually 60 "which is live" hstate_is "$OTHER" live

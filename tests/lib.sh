@@ -226,8 +226,7 @@ log_complaints() {
 refcnt() { value /sys/module/rmpath/refcnt; }
 refcnt_is() { reads /sys/module/rmpath/refcnt "$1"; }
 loaded() { [ -d /sys/module/rmpath ]; }
-# scanned HEAD N: its partitions have been looked for, which holds a reference meanwhile, and N references are left. As
-# long as nobody else has read from it.
+# scanned HEAD N: its partitions have been looked for, and there are N references. As long as nobody else has read from it.
 scanned() { [ "$(stat_of "$1" 1)" -gt 0 ] && refcnt_is "$2"; }
 
 # rmpath_load [PARAM=VALUE...]

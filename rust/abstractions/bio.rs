@@ -152,10 +152,8 @@ impl Accounted {
     #[inline]
     fn io(start: c_ulong) -> Self {
         // They begin above 0, and with 64 bits never come there.
-        Self(match c_ulong::BITS {
-            64 => start as u64,
-            _ => (start as u64).max(1),
-        })
+        const { assert!(c_ulong::BITS == u64::BITS) };
+        Self(start as u64)
     }
 
     /// As a flush, from now on.
