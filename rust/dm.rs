@@ -4,6 +4,7 @@
 
 mod io;
 mod message;
+mod path;
 mod probe;
 mod revive;
 mod selector;

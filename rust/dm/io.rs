@@ -4,9 +4,9 @@
 //! or that wait.
 
 use super::{
+    path::Path,
     target::{
         Multipath,
-        Path,
         QUEUES,
         REQUEUE,
         RETRY,
@@ -76,7 +76,7 @@ const NO_PATH: u32 = u32::MAX;
 /// What is kept with each clone.
 pub(crate) struct BioData {
     /// What the path's group wants to know when it ends.
-    pub(super) kept: u64,
+    kept: u64,
     /// The path that it was sent to last, or [`NO_PATH`].
     pub(super) path: u32,
     /// How often it was tried again after a path had failed.

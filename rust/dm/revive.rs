@@ -10,12 +10,14 @@
 //!
 //! While the map is suspended nothing begins, and what has ended is looked at afterwards.
 
-use super::target::{
-    Multipath,
-    Path,
-    State,
-    Suspend,
-    REVIVE, //
+use super::{
+    path::Path,
+    target::{
+        Multipath,
+        State,
+        Suspend,
+        REVIVE, //
+    }, //
 };
 use crate::{
     abstractions::{

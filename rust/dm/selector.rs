@@ -13,6 +13,7 @@
 mod historical_service_time;
 mod io_affinity;
 mod queue_length;
+mod repeat_counts;
 mod round_robin;
 mod service_time;
 
@@ -242,7 +243,7 @@ impl Chooser for Selector {
         match self {
             Self::RoundRobin(_) | Self::IoAffinity(_) => Counts::Nothing,
             Self::QueueLength(_) | Self::ServiceTime(_) => Counts::Queues,
-            Self::HistoricalServiceTime(_) => Counts::Otherwise,
+            Self::HistoricalServiceTime(_) => Counts::Times,
         }
     }
 

@@ -15,12 +15,10 @@ use super::{
         Kept, //
     },
     message::Message,
+    path::Path,
     revive::Revivals,
     selector::Selector,
-    status::{
-        self,
-        PathStatus, //
-    },
+    status,
     table::{
         Features,
         Table, //
@@ -35,16 +33,12 @@ use crate::{
             list::BioList,
             status::BlkStatus, //
         },
-        block_device::DevT,
         device_mapper::{
             self,
             devt_from_path,
             Arg,
-            DeviceId,
-            DeviceName,
             Ended,
             FailedBio,
-            Holdable,
             Ioctl,
             MapBio,
             Mapped,
@@ -84,14 +78,9 @@ use crate::{
             FailReason,
             PathState, //
         },
-        queue::{
-            HasQueue,
-            Queue, //
-        },
-        selector::HasState, //
+        queue::Queue,
     },
 };
-use core::mem::offset_of;
 use kernel::{
     impl_has_delayed_work, new_delayed_work, new_mutex, new_work,
     prelude::*,
@@ -125,45 +114,6 @@ pub(super) const QUEUES: u32 = 1 << 0;
 pub(super) const TIMES: u32 = 1 << 1;
 /// A path may have had a soft error since it last worked.
 pub(super) const SUSPECTS: u32 = 1 << 2;
-
-/// A path of a map. In this order, for what is looked at for each I/O to be in one cache line: it is in
-/// the second 32 bytes of an [`Arc`], whose memory is a multiple of that.
-#[repr(C)]
-pub(super) struct Path {
-    pub(super) name: DeviceName,
-    devt: DevT,
-    queue: Queue,
-    /// Among all paths of the map.
-    pub(super) number: u32,
-    pub(super) device: DeviceId,
-    pub(super) state: PathState,
-    /// The same device, for what is not in a callback.
-    pub(super) holdable: Holdable,
-}
-
-// An `Arc` has its count before it.
-const _: () = assert!(size_of::<usize>() + offset_of!(Path, queue) >= 32);
-const _: () = assert!(size_of::<usize>() + offset_of!(Path, holdable) <= 64);
-
-impl HasState for Path {
-    #[inline]
-    fn state(&self) -> &PathState {
-        &self.state
-    }
-}
-
-impl HasQueue for Path {
-    #[inline]
-    fn queue(&self) -> &Queue {
-        &self.queue
-    }
-}
-
-impl PathStatus for Path {
-    fn name(&self) -> &DeviceName {
-        &self.name
-    }
-}
 
 /// What changes in a map.
 pub(super) struct State {
@@ -286,13 +236,13 @@ impl Multipath {
                     return Err(setup.fail(c"zoned devices are not supported", EINVAL));
                 }
                 let path = Path {
+                    name,
+                    devt,
+                    queue: Queue::new(),
                     number,
                     device,
-                    holdable,
-                    devt,
-                    name,
                     state: PathState::new(AccessState::Optimized),
-                    queue: Queue::new(),
+                    holdable,
                 };
                 paths.push(Arc::new(path, GFP_KERNEL)?, GFP_KERNEL)?;
             }
@@ -311,7 +261,7 @@ impl Multipath {
         let notes = match groups.counts() {
             Counts::Nothing => 0,
             Counts::Queues => QUEUES,
-            Counts::Otherwise => TIMES,
+            Counts::Times => TIMES,
         };
         let name = CString::try_from_fmt(fmt!("{}", setup.device_name()))?;
         Arc::pin_init(

@@ -39,6 +39,17 @@ pub(crate) enum Demand {
     Other,
 }
 
+impl Demand {
+    /// What it adds to a path's load: for I/O of so many bytes what `of` says.
+    #[inline]
+    pub(crate) fn load(self, of: impl Fn(u32) -> u32) -> u32 {
+        match self {
+            Self::Io(bytes) => of(bytes),
+            Self::Other => 0,
+        }
+    }
+}
+
 /// A path that was chosen.
 pub(crate) struct Picked<'a, P: Deref> {
     pub(crate) path: &'a P::Target,
@@ -47,13 +58,9 @@ pub(crate) struct Picked<'a, P: Deref> {
 }
 
 impl<'a, P: Member> Picked<'a, P> {
-    /// `path`, in whose queue I/O of so many bytes counts as much as `load` says.
+    /// `path`, in whose queue it is counted with this load ([`Demand::load`]). Any context.
     #[inline]
-    pub(crate) fn counted(path: &'a P::Target, demand: Demand, load: impl Fn(u32) -> u32) -> Self {
-        let load = match demand {
-            Demand::Io(bytes) => load(bytes),
-            Demand::Other => 0,
-        };
+    pub(crate) fn counted(path: &'a P::Target, load: u32) -> Self {
         path.queue().begin(load);
         Self {
             path,
@@ -69,8 +76,8 @@ pub(crate) enum Counts {
     Nothing,
     /// In the paths' queues, and what is kept of it is its load: [`Groups::count_out`].
     Queues,
-    /// As the selector has it: [`Groups::ended`].
-    Otherwise,
+    /// As the selector has it, which wants to know when: [`Groups::ended`].
+    Times,
 }
 
 /// How a group chooses among its paths, and what it has to know for that. Paths are told apart by

@@ -182,7 +182,7 @@ impl HistoricalServiceTime {
             order.then(a_turn.cmp(&b_turn)).is_lt()
         };
         let path = best(paths, &self.histories, wanted, look, before)?;
-        let picked = Picked::counted(path, demand, |_| 1);
+        let picked = Picked::counted(path, demand.load(|_| 1));
         Some(Picked {
             kept: now,
             ..picked

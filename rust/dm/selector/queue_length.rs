@@ -4,7 +4,7 @@
 
 use super::{
     super::table::Refused,
-    repeat_count, //
+    repeat_counts::RepeatCounts, //
 };
 use crate::{
     abstractions::device_mapper::Arg,
@@ -28,30 +28,27 @@ use kernel::prelude::*;
 
 /// The selector. A path's load is how many I/Os are under way.
 pub(crate) struct QueueLength {
-    /// Of each path: 0 or 1. Without effect.
-    repeat_counts: KVec<u32>,
+    repeat_counts: RepeatCounts,
 }
 
 impl QueueLength {
     pub(super) fn new() -> Self {
         Self {
-            repeat_counts: KVec::new(),
+            repeat_counts: RepeatCounts::new(),
         }
     }
 
     /// `[<repeat count>]`
     pub(super) fn add_path(&mut self, words: &[Arg<'_>]) -> Result<(), Refused> {
-        if words.len() > 1 {
-            return Err(Refused::because(
-                c"queue-length ps: incorrect number of arguments",
-            ));
-        }
-        let count = repeat_count(words, c"queue-length ps: invalid repeat count")?;
-        Ok(self.repeat_counts.push(count, GFP_KERNEL)?)
+        self.repeat_counts.add(
+            words,
+            c"queue-length ps: incorrect number of arguments",
+            c"queue-length ps: invalid repeat count",
+        )
     }
 
     pub(super) fn write_table(&self, index: usize, out: &mut impl Write) -> fmt::Result {
-        write!(out, "{} ", self.repeat_counts.get(index).unwrap_or(&1))
+        self.repeat_counts.write(index, out)
     }
 
     pub(super) fn write_info(queue: &Queue, out: &mut impl Write) -> fmt::Result {
@@ -65,7 +62,7 @@ impl QueueLength {
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
         let path = least_loaded(paths, wanted)?;
-        Some(Picked::counted(path, demand, |_| 1))
+        Some(Picked::counted(path, demand.load(|_| 1)))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::{
     super::table::Refused,
-    repeat_count, //
+    repeat_counts::RepeatCounts, //
 };
 use crate::{
     abstractions::device_mapper::Arg,
@@ -25,31 +25,28 @@ use kernel::prelude::*;
 /// The selector.
 pub(crate) struct RoundRobin {
     turns: Turns,
-    /// Of each path: 0 or 1. Without effect.
-    repeat_counts: KVec<u32>,
+    repeat_counts: RepeatCounts,
 }
 
 impl RoundRobin {
     pub(super) fn new() -> Result<Self, Refused> {
         Ok(Self {
             turns: Turns::new().map_err(|_| Refused::no_memory())?,
-            repeat_counts: KVec::new(),
+            repeat_counts: RepeatCounts::new(),
         })
     }
 
     /// `[<repeat count>]`
     pub(super) fn add_path(&mut self, words: &[Arg<'_>]) -> Result<(), Refused> {
-        if words.len() > 1 {
-            return Err(Refused::because(
-                c"round-robin ps: incorrect number of arguments",
-            ));
-        }
-        let count = repeat_count(words, c"round-robin ps: invalid repeat count")?;
-        Ok(self.repeat_counts.push(count, GFP_KERNEL)?)
+        self.repeat_counts.add(
+            words,
+            c"round-robin ps: incorrect number of arguments",
+            c"round-robin ps: invalid repeat count",
+        )
     }
 
     pub(super) fn write_table(&self, index: usize, out: &mut impl Write) -> fmt::Result {
-        write!(out, "{} ", self.repeat_counts.get(index).unwrap_or(&1))
+        self.repeat_counts.write(index, out)
     }
 
     #[inline]

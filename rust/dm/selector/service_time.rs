@@ -120,12 +120,13 @@ impl ServiceTime {
         demand: Demand,
         wanted: impl Fn(&P) -> bool,
     ) -> Option<Picked<'a, P>> {
+        let incoming = demand.load(|bytes| bytes >> SECTOR_SHIFT);
         let path = if self.is_even {
             least_loaded(paths, wanted)?
         } else {
-            self.best_by_time(paths, demand, wanted)?
+            self.best_by_time(paths, incoming, wanted)?
         };
-        Some(Picked::counted(path, demand, |bytes| bytes >> SECTOR_SHIFT))
+        Some(Picked::counted(path, incoming))
     }
 
     /// The best path, whatever their throughputs are.
@@ -133,13 +134,9 @@ impl ServiceTime {
     fn best_by_time<'a, P: Member>(
         &self,
         paths: &'a [P],
-        demand: Demand,
+        incoming: u32,
         wanted: impl Fn(&P) -> bool,
     ) -> Option<&'a P::Target> {
-        let incoming = match demand {
-            Demand::Io(bytes) => bytes >> SECTOR_SHIFT,
-            Demand::Other => 0,
-        };
         let look = |path: &P::Target, service: &Service| Seen {
             throughput: service.throughput,
             sectors: path.queue().load(),

@@ -52,7 +52,7 @@ mod tests {
         }
 
         fn counts(&self) -> Counts {
-            Counts::Otherwise
+            Counts::Times
         }
 
         fn ended<P: Member>(&self, path: &P, index: usize, kept: u64) {
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(heard, [1, 245]);
         assert_eq!(told, [1, 0, 0, 1]);
         assert_eq!(counted_out, [1, 0, 0, 0]);
-        assert_eq!(counts, Counts::Otherwise);
+        assert_eq!(counts, Counts::Times);
         Ok(())
     }
 
