@@ -109,18 +109,25 @@ class Workshop:
         return done.returncode == 0
 
     def test(self, folder, items, limit, stop):
-        """Runs the items in a VM. What became of each: item -> number of failures; None if it did not end."""
+        """Runs the items in a VM, if stop is set only up to the first check that fails. What became of each: item -> number
+        of failures; None if it did not end."""
         for old in ("progress-1", "claim"):
             subprocess.run(["rm", "-rf", folder / old], check=True)
         (folder / "claim").mkdir(parents=True)
         names = [i if i.startswith("kunit") or i == "kmemleak" else f"{i}.sh" for i in items]
         with open(folder / "output", "w", encoding="utf-8") as f:
-            subprocess.run(
+            vm = subprocess.Popen(
                 [self.tree / "scripts/vm.sh", "--flavour", "debug", "--memory", "3G", "--timeout", str(limit), "--idle", "240",
                  "--results", folder, "--console", folder / "console.log", "--append", "log_buf_len=8M", "--",
                  "scripts/guest-check.py"] + (["--stop"] if stop else []) + names,
-                stdout=f, stderr=subprocess.STDOUT, check=False,
+                stdout=f, stderr=subprocess.STDOUT,
             )
+        # A broken module may hold out for minutes when it is to be unloaded.
+        while vm.poll() is None:
+            if stop and first_failure(folder):
+                vm.terminate()
+                vm.wait()
+            time.sleep(0.5)
         found = {}
         try:
             lines = (folder / "progress-1").read_text().splitlines()
@@ -134,11 +141,11 @@ class Workshop:
 
 
 def first_failure(folder):
-    """The first check that failed, in the words of the test."""
+    """The first check that failed, in the words of the test, or None."""
     for line in (folder / "output").read_text(errors="replace").splitlines():
         if m := re.match(r"\s+not ok\b *\d*(?: - | )?(.*)", line):
             return m[1]
-    return "?"
+    return None
 
 
 def judge(workshop, mutant, limit):
@@ -157,10 +164,8 @@ def judge(workshop, mutant, limit):
     if not found:
         return False, f"the VM did not come as far as the tests, see {folder}/console.log"
     for item, failures in found.items():
-        if failures is None:
-            return True, f"killed by {item}, in {secs} s: the VM did not survive it"
-        if failures:
-            return True, f"killed by {item}, in {secs} s: {first_failure(folder)}"
+        if failures != 0:
+            return True, f"killed by {item}, in {secs} s: {first_failure(folder) or 'the VM did not survive it'}"
     return False, f"it survived {' '.join(found)}, {secs} s; see {folder}/output"
 
 
@@ -175,20 +180,13 @@ def compiles(workshop, mutant):
         (workshop.tree / mutant.file).write_text(source)
 
 
-def judge_none(workshop, items, limit):
-    """The same without a mutation: all tests must pass."""
-    folder = workshop.out / "00"
+def fail_anyway(workshop, folder, items, limit):
+    """The same without a mutation: the items that fail, or that were not reached since one before them did."""
     folder.mkdir(parents=True, exist_ok=True)
     if not workshop.build(folder / "build.log"):
-        return False, f"the source does not compile, see {folder}/build.log"
-    failed = []
-    # One that leaves the VM unfit is not to spoil the next.
-    for item in items:
-        found = workshop.test(folder, [item], limit, False)
-        if found.get(item, None) != 0:
-            failed.append(item)
-            shutil.copy(folder / "output", folder / f"output-{item}")
-    return not failed, f"failed: {' '.join(failed)}; see {folder}" if failed else f"{len(items)} items pass"
+        return items
+    found = workshop.test(folder, items, limit * len(items), False)
+    return [item for item in items if found.get(item) != 0]
 
 
 def main():
@@ -242,7 +240,8 @@ def main():
                 return True, old["why"]
         except (FileNotFoundError, ValueError, KeyError):
             pass
-        ok, why = in_workshop(find)
+        ok, why = find()
+        note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps({"key": key, "ok": ok, "why": why}))
         return ok, why
 
@@ -253,12 +252,23 @@ def main():
         if mode == "build":
             return in_workshop(lambda workshop: compiles(workshop, mutant))
         key = hashlib.sha256((digest + mutant.text()).encode()).hexdigest()
-        return kept(mutant.number, key, lambda workshop: judge(workshop, mutant, limit))
+        return kept(mutant.number, key, lambda: in_workshop(lambda workshop: judge(workshop, mutant, limit)))
 
     if mode == "run" and first:
         items = sorted({item for m in mutants for item in m.items})
         key = digest + " ".join(items)
-        check("00 nothing is changed", kept("00", key, lambda workshop: judge_none(workshop, items, limit)))
+
+        def judge_none():
+            folder = out / "00"
+            with ThreadPoolExecutor(vms) as pool:
+                shares = pool.map(
+                    lambda i: in_workshop(lambda workshop: fail_anyway(workshop, folder / f"{i + 1}", items[i::vms], limit)),
+                    range(min(vms, len(items))),
+                )
+                wrong = sorted(sum(shares, []))
+            return not wrong, f"failed: {' '.join(wrong)}; see {folder}" if wrong else f"{len(items)} items pass"
+
+        check("00 nothing is changed", kept("00", key, judge_none))
         if failed:
             sys.exit("mutants: error: the tests fail without a mutation, so they kill nobody")
     with ThreadPoolExecutor(vms) as pool:
