@@ -38,7 +38,6 @@ eui() { echo "eui.${1//-/}"; }
 # nvmet_up: a subsystem that the loop ports 1 and 2 lead to. Path disks need nvme_core's own multipathing off; its time
 # limit is for tests that keep I/O in flight.
 nvmet_up() {
-	local port
 	if reads /sys/module/nvme_core/parameters/multipath Y; then
 		modprobe -r nvme-loop nvme-tcp nvme nvme-fabrics nvme-core || return 1
 	fi
@@ -46,12 +45,15 @@ nvmet_up() {
 	echo 240 >/sys/module/nvme_core/parameters/io_timeout
 	mkdir "$NVMET/subsystems/$NQN" || return 1
 	echo 1 >"$NVMET/subsystems/$NQN/attr_allow_any_host"
-	for port in 1 2; do
-		mkdir "$NVMET/ports/$port" || return 1
-		echo loop >"$NVMET/ports/$port/addr_trtype"
-		echo "$port" >"$NVMET/ports/$port/addr_traddr"
-		ln -s "$NVMET/subsystems/$NQN" "$NVMET/ports/$port/subsystems/$NQN" || return 1
-	done
+	nvmet_port 1 && nvmet_port 2
+}
+
+# nvmet_port PORT: one more.
+nvmet_port() {
+	mkdir "$NVMET/ports/$1" || return 1
+	echo loop >"$NVMET/ports/$1/addr_trtype"
+	echo "$1" >"$NVMET/ports/$1/addr_traddr"
+	ln -s "$NVMET/subsystems/$NQN" "$NVMET/ports/$1/subsystems/$NQN"
 }
 
 # nvmet_ns NSID DEVICE NGUID
@@ -266,15 +268,15 @@ maps_remove() {
 # devices_down: the devices themselves.
 devices_down() {
 	local d port
-	for port in 1 2; do
+	for port in {1..9}; do
 		nvme_ctrl "$port" >/dev/null && { nvme_disconnect "$port" || diag "cannot disconnect port $port"; }
 	done
 	if [ -d "$NVMET/subsystems/$NQN" ]; then
-		rm -f "$NVMET"/ports/[12]/subsystems/"$NQN"
+		rm -f "$NVMET"/ports/[1-9]/subsystems/"$NQN"
 		for d in "$NVMET/subsystems/$NQN"/namespaces/*; do
 			[ -d "$d" ] && nvmet_ns_remove "$(basename "$d")"
 		done
-		rmdir "$NVMET"/ports/[12] "$NVMET/subsystems/$NQN" 2>/dev/null
+		rmdir "$NVMET"/ports/[1-9] "$NVMET/subsystems/$NQN" 2>/dev/null
 	fi
 	[ ! -d /sys/module/scsi_debug ] || within 300 sdebug_unload || diag "cannot remove scsi_debug"
 	maps_remove || diag "cannot remove all maps"

@@ -14,54 +14,69 @@ read -r level _ </proc/sys/kernel/printk
 defer sh -c "echo $level >/proc/sys/kernel/printk"
 echo 1 >/proc/sys/kernel/printk
 
-# until_done NAME WANT STEP: carries out STEP, which adds what it did to $n, until that is WANT or the time is up.
-until_done() {
-	local start=$SECONDS beat=$SECONDS
-	n=0
-	while ((n < $2 && SECONDS - start < part_secs)); do
-		"$3" || { not_ok "$1: $n of $2" "$3 failed"; return 1; }
-		((SECONDS - beat < 60)) || { diag "$1: $n in $((SECONDS - start)) s"; beat=$SECONDS; }
-	done
-	((n > 0)) || { not_ok "$1: none of $2"; return 1; }
-	ok "$1: $n of $2 in $((SECONDS - start)) s"
+# churn WHAT COUNT ARG...: does it so often, or until the time is up, and says how far it came.
+churn() {
+	local line
+	while IFS= read -r line; do
+		case $line in
+		'ok '*) ok "${line#ok }" ;;
+		'not ok '*) not_ok "${line#not ok }" ;;
+		*) diag "${line#\# }" ;;
+		esac
+	done < <("$TESTS/churn.py" "$1" "$2" "$part_secs" "${@:3}" 2>&1 || echo "not ok $1 runs to its end")
 }
 
 # Arming against disarming: the case of KUnit that has 10,000 races, which runs whenever the module is loaded.
 part_arm() {
-	local glob=/sys/module/kunit/parameters/filter_glob
+	local glob=/sys/module/kunit/parameters/filter_glob want=${RMPATH_RACES:-1000000} n=0 start=$SECONDS beat=$SECONDS
 	[ -e "$glob" ] || { skip "arm and disarm" "this kernel has no KUnit"; return; }
 	# Without a newline, which would be a part of it.
 	printf %s "rmpath_workqueue.ten_thousand_races*" >"$glob"
-	until_done "arm and disarm" "${RMPATH_RACES:-1000000}" races
-	echo none >"$glob"
+	while ((n < want && SECONDS - start < part_secs)); do
+		races || { not_ok "arm and disarm: $n of $want" "$(tail -n 20 "$TMP/races")"; break; }
+		n=$((n + 10000))
+		((SECONDS - beat < 60)) || { diag "arm and disarm: $n in $((SECONDS - start)) s"; beat=$SECONDS; }
+	done
+	((n == 0)) || ok "arm and disarm: $n of $want in $((SECONDS - start)) s"
+	printf %s none >"$glob"
 }
 races() {
 	# What is cleared here, other readers of the log still see.
 	dmesg -C
 	rmpath_load auto_attach=0 && rmpath_unload && dmesg >"$TMP/races" && ! grep -q 'not ok' "$TMP/races" &&
-		grep -q ' ok 1 ten_thousand_races' "$TMP/races" && n=$((n + 10000))
+		grep -q ' ok 1 ten_thousand_races' "$TMP/races"
 }
 
-# One path of two goes and comes, the head stays.
+# One path of two goes and comes, the head stays. Several heads, for all wait for grace periods.
 part_flaps() {
-	rmpath_load auto_attach=0 && nullb nba 16 && nullb nbb 16 && add_path "device=/dev/nba wwid=flap" &&
-		add_path "device=/dev/nbb wwid=flap" || bail "no head"
-	HEAD=$(head_of flap)
-	settled_node "$HEAD"
-	count_is 1 "one head, one reference"
-	until_done "flaps" "${RMPATH_FLAPS:-100000}" flap
-	check "both paths are there" has_paths "$HEAD" nba nbb
-	count_is 1 "and no other reference"
-	check "it goes" remove_head "$HEAD"
+	local i flaps=()
+	rmpath_load auto_attach=0 || bail "the module does not load"
+	for ((i = 0; i < 6; i++)); do
+		nullb "nba$i" 16 && nullb "nbb$i" 16 && add_path "device=/dev/nba$i wwid=flap$i" &&
+			add_path "device=/dev/nbb$i wwid=flap$i" || bail "no head"
+		settled_node "$(head_of "flap$i")"
+		flaps+=("flap$i=nbb$i")
+	done
+	count_is 6 "one head, one reference"
+	churn flaps "${RMPATH_FLAPS:-100000}" "${flaps[@]}"
+	for ((i = 0; i < 6; i++)); do
+		HEAD=$(head_of "flap$i")
+		check "both paths of head $i are there" has_paths "$HEAD" "nba$i" "nbb$i"
+	done
+	count_is 6 "and no other reference"
+	for ((i = 0; i < 6; i++)); do
+		check "head $i goes" remove_head "$(head_of "flap$i")"
+		nullb_remove "nba$i"
+		nullb_remove "nbb$i"
+	done
 	rmpath_unload
-	nullb_remove nba
-	nullb_remove nbb
 }
-flap() { remove_path nbb && add_path "device=/dev/nbb wwid=flap" && n=$((n + 1)); }
 
-# A controller of a head is disconnected and connected, under verified I/O.
+# Controllers of a head are disconnected and connected, under verified I/O, which one more carries on.
 part_reconnects() {
-	rmpath_load auto_attach=2 && nvme_pair 64 || bail "no namespace"
+	local port ports=(1 2 3 4) disks=()
+	rmpath_load auto_attach=2 && nvme_pair 64 && nvmet_port 3 && nvmet_port 4 && nvmet_port 5 && nvme_connect 3 &&
+		nvme_connect 4 && nvme_connect 5 || bail "no namespace"
 	wait_for 120 head_of "$(eui "$NGUID1")" >/dev/null || bail "no head"
 	HEAD=$(head_of "$(eui "$NGUID1")")
 	settled_node "$HEAD"
@@ -69,42 +84,33 @@ part_reconnects() {
 	fio_verify "/dev/$HEAD" 864000 --ioengine=libaio --iodepth=4 >"$TMP/fio" 2>&1 &
 	fio_pid=$!
 	disown
-	port=1
-	until_done "reconnects" "${RMPATH_RECONNECTS:-1000}" reconnect
+	churn reconnects "${RMPATH_RECONNECTS:-1000}" "$HEAD" "${ports[@]}"
 	refuse "the I/O went on all the time" ended "$fio_pid"
 	pkill -INT -P "$fio_pid"
 	kill -INT "$fio_pid"
 	eventually 120 "and ends" ended "$fio_pid"
-	eventually 120 "both paths are there" two_paths
+	is "$(cut -d ';' -f 5 "$TMP/fio")" 0 "without an error"
+	for port in "${ports[@]}" 5; do disks+=("$(nvme_disk "$port")"); done
+	check "all paths are there" has_paths "$HEAD" "${disks[@]}"
 	count_is 1 "and no other reference"
 	check "it goes" remove_head "$HEAD"
 	rmpath_unload
 	# Or the next part's module makes a head of them.
-	check "the controllers go" nvme_disconnect 1
-	check "both" nvme_disconnect 2
-}
-two_paths() { has_paths "$HEAD" "$(nvme_disk 1)" "$(nvme_disk 2)"; }
-reconnect() {
-	nvme_disconnect "$port" && nvme_connect "$port" && wait_for 120 two_paths && n=$((n + 1)) || return 1
-	port=$((3 - port))
+	for port in "${ports[@]}" 5; do check "controller $port goes" nvme_disconnect "$port"; done
 }
 
 # The module comes and goes, while the devices that it looks at do.
 part_reloads() {
+	printf %s none >/sys/module/kunit/parameters/filter_glob
+	# A load and an unload wait for a dozen of them, one after the other.
+	echo 1 >/sys/kernel/rcu_expedited
 	modprobe null_blk nr_devices=0
-	while sleep 0.01; do nullb nbr 16 && nullb_remove nbr; done 2>/dev/null &
-	comer=$!
-	disown
 	nullb nba 16
-	until_done "loads and unloads" "${RMPATH_RELOADS:-10000}" reload
-	kill "$comer"
-	wait_for 60 ended "$comer"
+	cp "$RMPATH_KO" "$TMP/rmpath.ko"
+	churn reloads "${RMPATH_RELOADS:-10000}" "$TMP/rmpath.ko" nba nbr
+	echo 0 >/sys/kernel/rcu_expedited
 	refuse "the module is gone" loaded
 	check "and its slabs with it" sh -c '! grep -q rmpath /proc/slabinfo'
-}
-reload() {
-	rmpath_load "auto_attach=$((n % 3))" && add_path "device=/dev/nba wwid=reload" &&
-		remove_head "$(head_of reload)" && rmpath_unload && n=$((n + 1))
 }
 
 for part in ${RMPATH_PARTS:-arm flaps reconnects reloads}; do
