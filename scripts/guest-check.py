@@ -21,6 +21,7 @@ import time
 TOP = os.environ.get("TOP", os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.append(os.path.join(TOP, "tests"))
 import sysio  # noqa: E402
+from waiting import PATIENCE  # noqa: E402
 
 DEFAULT_LIMIT = 600  # seconds for a test that does not say "Time limit: N s"; the machine may be slow and busy
 REBOOT = 75  # the exit status that asks the host to go on in a new VM
@@ -246,12 +247,11 @@ def run_kunit(log, counts, only="*"):
 
 
 def limit_of(path):
-    patience = int(os.environ.get("RMPATH_PATIENCE", "1"))
     if secs := os.environ.get("RMPATH_LIMIT_SECS"):  # for the long tests
-        return int(secs) * patience
+        return int(secs) * PATIENCE
     with open(path, encoding="utf-8", errors="replace") as f:
         m = re.search(r"^# Time limit: (\d+) s", f.read(4096), re.M)
-    return (int(m[1]) if m else DEFAULT_LIMIT) * patience
+    return (int(m[1]) if m else DEFAULT_LIMIT) * PATIENCE
 
 
 class Tap:

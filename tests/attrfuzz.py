@@ -20,7 +20,7 @@ import sys
 import time
 
 import dmfuzz
-from dmcompare import PATIENCE, attempt, wait_until
+from waiting import PATIENCE, attempt, wait_until
 
 CLASS = pathlib.Path("/sys/class/rmpath")
 BLOCK = pathlib.Path("/sys/block")

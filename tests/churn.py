@@ -21,20 +21,11 @@ import threading
 import time
 
 import race
+from waiting import wait_until
 
 NVME = pathlib.Path("/sys/class/nvme")
 CONFIGFS = pathlib.Path("/sys/kernel/config/nullb")
 REFCNT = pathlib.Path("/sys/module/rmpath/refcnt")
-# Seconds for what is waited for; emulated CPUs are slow.
-PATIENCE = 120
-
-
-def wait_for(what, true):
-    end = time.monotonic() + PATIENCE
-    while not true():
-        if time.monotonic() >= end:
-            raise OSError(errno.ETIME, what)
-        time.sleep(0.005)
 
 
 def text_of(path):
@@ -129,11 +120,11 @@ def reconnect(turns, head, port):
             raise OSError(errno.ENOTCONN, f"no controller of port {port}")
         nqn = (ctrl / "subsysnqn").read_text().strip()
         race.put(ctrl / "delete_controller", 1)
-        wait_for(f"{ctrl.name} goes", lambda ctrl=ctrl: not ctrl.exists())
+        wait_until(f"{ctrl.name} goes", lambda ctrl=ctrl: not ctrl.exists(), 120)
         race.put("/dev/nvme-fabrics", f"nqn={nqn},keep_alive_tmo=120,transport=loop,traddr={port}")
-        wait_for(f"port {port} is connected", lambda: controller(port))
+        wait_until(f"port {port} is connected", lambda: controller(port), 120)
         ctrl = controller(port)
-        wait_for(f"{ctrl.name} has a path", lambda ctrl=ctrl: is_path(head, ctrl))
+        wait_until(f"{ctrl.name} has a path", lambda ctrl=ctrl: is_path(head, ctrl), 120)
 
 
 # --- A module that is loaded and unloaded ---------------------------------------------------------------------------------
@@ -153,8 +144,8 @@ def reload(turns, file, disk):
         race.put(race.CLASS + "add_path", f"device=/dev/{disk} wwid=reload")
         head = head_of("reload")
         race.put(head / "rmpath/delete", 1)
-        wait_for(f"{head.name} goes", lambda head=head: not head.exists())
-        wait_for("no reference is left", lambda: text_of(REFCNT) == "0")
+        wait_until(f"{head.name} goes", lambda head=head: not head.exists(), 120)
+        wait_until("no reference is left", lambda: text_of(REFCNT) == "0", 120)
         race.syscall(race.DELETE_MODULE, ctypes.c_char_p(b"rmpath"), os.O_NONBLOCK)
     os.close(fd)
 

@@ -13,7 +13,6 @@ histories with IOERR or RESOURCE: dm-multipath fails the path at the first one, 
 """
 
 import difflib
-import errno
 import mmap
 import os
 import pathlib
@@ -26,33 +25,15 @@ import threading
 import time
 
 import dmioctl
+from waiting import PATIENCE, attempt, wait_until
 
 MAP = "rmt-c"
 TARGETS = ("multipath", "rmpath")
-PATIENCE = int(os.environ.get("RMPATH_PATIENCE", "1"))
 LENGTH = 4096
 SELECTORS = ("round-robin", "queue-length", "service-time", "historical-service-time", "io-affinity")
 # Errors of a path, and of what was asked for.
 PATH_ERRORS = ("TRANSPORT", "OFFLINE", "TIMEOUT")
 OTHER_ERRORS = ("MEDIUM", "TARGET", "NOSPC")
-
-
-def wait_until(what, condition, secs=60):
-    """Polls until the condition holds."""
-    end = time.monotonic() + secs * PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(what)
-        time.sleep(0.01)
-
-
-def attempt(action, *args):
-    """What an action ends with: OK, or an errno's name."""
-    try:
-        action(*args)
-    except OSError as err:
-        return errno.errorcode[err.errno]
-    return "OK"
 
 
 def without_times(line):

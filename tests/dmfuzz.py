@@ -13,6 +13,7 @@ import sys
 
 import dmcompare
 import dmioctl
+from waiting import attempt
 
 MAP = "rmt-f"
 KEEP = "rmt-k"
@@ -105,7 +106,7 @@ def tables(fuzzer, count, sectors):
     unlike = []
     for _ in range(count):
         line = fuzzer.line()
-        answer = dmcompare.attempt(dmioctl.load, MAP, sectors, TARGET, line)
+        answer = attempt(dmioctl.load, MAP, sectors, TARGET, line)
         answers[answer] += 1
         if answer not in NAMED:
             bad.append(f"{answer}: {line!r}")
@@ -116,7 +117,7 @@ def tables(fuzzer, count, sectors):
             dmioctl.clear(MAP)
             continue
         shown = inactive()
-        answer = dmcompare.attempt(dmioctl.load, MAP, sectors, TARGET, shown)
+        answer = attempt(dmioctl.load, MAP, sectors, TARGET, shown)
         if answer == "OK" and inactive() != shown:
             answer = "DIFFERENT"
         again[answer] += 1
@@ -137,7 +138,7 @@ def messages(fuzzer, count, sectors):
     answers, bad = collections.Counter(), []
     for _ in range(count):
         text = fuzzer.message()
-        answer = dmcompare.attempt(dmioctl.message, MAP, text)
+        answer = attempt(dmioctl.message, MAP, text)
         answers[answer] += 1
         if answer not in NAMED:
             bad.append(f"{answer}: {text!r}")

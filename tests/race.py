@@ -37,6 +37,7 @@ import time
 
 import dmioctl
 import ioctls
+from waiting import PATIENCE
 
 CLASS = "/sys/class/rmpath/"
 BLOCK = pathlib.Path("/sys/block")
@@ -224,8 +225,7 @@ def main():
     threads = [threading.Thread(target=race.run, args=(job.split(),), name=job, daemon=True) for job in sys.argv[2:]]
     for thread in threads:
         thread.start()
-    patience = 300 * float(os.environ.get("RMPATH_PATIENCE", "1"))
-    limit = race.end + patience
+    limit = race.end + 300 * PATIENCE
     for thread in threads:
         thread.join(max(0, limit - time.monotonic()))
     for what, count in sorted(race.seen.items()):
