@@ -10,7 +10,7 @@
 //! * what is decided about the head as a whole, above all that it has lost its last path, is
 //!   decided and acted on under the head's lock, `inner` ([`removal`]).
 //!
-//! Lock order: `setup`, then the registry or `registrations`, then `inner`; `telling`, then `inner`.
+//! Lock order: `registrations`, `setup`, the registry, `inner`; `telling`, then `inner`.
 
 mod attach;
 mod choice;

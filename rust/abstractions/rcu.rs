@@ -20,7 +20,7 @@
 //!     let state = head.lock();
 //!     paths.replace(state.build_set()?)
 //! };
-//! drop(old.wait());
+//! Head::kick(old.elapse());
 //! ```
 
 use crate::bindings;
@@ -40,14 +40,20 @@ use kernel::{
     },
 };
 
+/// Evidence that a grace period has gone by. Who needs one to have gone by between what he has
+/// published and what he does next asks for this, and uses it up.
+#[must_use = "nothing was waited for in vain"]
+pub(crate) struct Elapsed(());
+
 /// Waits until every RCU read section that has begun by now is over.
 ///
 /// May sleep. Never in an RCU read section or under a spin lock: where those only disable preemption,
 /// sleeping ends the section, and what it was to protect is gone when the caller goes on. As for all
 /// that sleeps, it is not the compiler who checks this, but lockdep.
-pub(crate) fn synchronize() {
+pub(crate) fn synchronize() -> Elapsed {
     // SAFETY: Not an unsafe operation, as far as memory goes.
     unsafe { bindings::synchronize_rcu() };
+    Elapsed(())
 }
 
 /// Waits until every RCU callback that has been queued by now has run to its end.
@@ -137,7 +143,7 @@ impl<T> Drop for RcuCell<T> {
 
 /// A value that was taken out of an [`RcuCell`] and may still be read.
 ///
-/// Dropping it waits as [`Retired::wait`] does, then drops the value: it may sleep, so never under a
+/// Dropping it waits, as [`Retired::elapse`] does: it may sleep, so never under a
 /// spin lock or in an RCU read section.
 ///
 /// # Invariants
@@ -150,20 +156,21 @@ pub(crate) struct Retired<T>(NonNull<T>);
 unsafe impl<T: Send> Send for Retired<T> {}
 
 impl<T> Retired<T> {
-    /// Waits until no reader can have the value, and returns it. May sleep.
-    pub(crate) fn wait(self) -> KBox<T> {
+    /// Waits until no reader can have the value, and drops it. May sleep.
+    pub(crate) fn elapse(self) -> Elapsed {
         let this = ManuallyDrop::new(self);
-        synchronize();
+        let elapsed = synchronize();
         // SAFETY: By the type invariant the pointer is ours. Who read it did so in a section that
         // began before it left the cell, and that is over.
-        unsafe { KBox::from_raw(this.0.as_ptr()) }
+        drop(unsafe { KBox::from_raw(this.0.as_ptr()) });
+        elapsed
     }
 }
 
 impl<T> Drop for Retired<T> {
     fn drop(&mut self) {
-        synchronize();
-        // SAFETY: As in `wait`.
+        let _ = synchronize();
+        // SAFETY: As in `elapse`.
         drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
     }
 }
@@ -192,21 +199,21 @@ mod tests {
     }
 
     #[test]
-    fn replace_returns_the_old_value() -> Result {
+    fn replace_retires_the_old_value() -> Result {
         let drops = Canary::counter()?;
         let cell = RcuCell::new(canary(1, &drops)?);
         let first = cell.read(|canary| canary.value);
-        let old = cell.replace(canary(2, &drops)?).wait();
-        let (second, was) = (cell.read(|canary| canary.value), old.value);
+        let old = cell.replace(canary(2, &drops)?);
+        let second = cell.read(|canary| canary.value);
         let before = drops.load(Relaxed);
-        drop(old);
+        let _ = old.elapse();
         let one = drops.load(Relaxed);
         drop(cell.replace(canary(3, &drops)?));
         let two = drops.load(Relaxed);
         drop(cell);
         let three = drops.load(Relaxed);
 
-        assert_eq!((first, second, was), (1, 2, 1));
+        assert_eq!((first, second), (1, 2));
         assert_eq!((before, one, two, three), (0, 1, 2, 3));
         Ok(())
     }
@@ -255,8 +262,10 @@ mod tests {
     }
 
     #[test]
-    fn wait_waits_for_readers() -> Result {
-        assert!(waits_for_the_reader(|retired| drop(retired.wait()))?);
+    fn elapse_waits_for_readers() -> Result {
+        assert!(waits_for_the_reader(|retired| {
+            let _ = retired.elapse();
+        })?);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use super::{
         PathHandle, //
     },
     registry::Shared,
+    reservation::Registrations,
     spec::Spec,
     sysfs,
     wwid::{
@@ -244,27 +245,32 @@ fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result
         } else {
             shared.find(&wwid).ok_or(Refusal::Unwanted)?
         };
+        // First, since a path's answer may be waited for under it, and paths leave under `setup`.
+        let registrations = head.registrations.lock();
         let setup = head.setup.lock();
         let state = head.inner.lock().state;
         let result = match state {
             State::Building => {
                 let result = Head::begin(&head, device, handle);
                 drop(setup);
+                drop(registrations);
                 if result.is_err() {
                     // Not under `setup`: it waits for work items that take it.
                     Head::tear_down(&head, None);
                 }
                 return result;
             }
-            State::Live | State::Pending => Head::join(&head, device, handle),
+            State::Live | State::Pending => Head::join(&head, device, handle, &registrations),
             State::Dying => {
                 // It has left the registry: look again.
                 identity = if named { None } else { Identity::of(&device) };
                 drop(setup);
+                drop(registrations);
                 continue;
             }
         };
         drop(setup);
+        drop(registrations);
         return result;
     }
 }
@@ -309,7 +315,7 @@ impl Head {
         let disk = match disk.add(fmt!("rmpath{}", this.id), geometry.sectors, this.clone()) {
             Ok(disk) => disk,
             Err(error) => {
-                this.withdraw_all();
+                let _ = this.withdraw_all();
                 return Err(Refusal::Failed(error, "disk"));
             }
         };
@@ -317,8 +323,7 @@ impl Head {
         // Nothing that removing the disk waits for may wait for a path, then.
         let undo = ScopeGuard::new(|| {
             this.abandon();
-            this.withdraw_all();
-            Self::resubmit_all(this.as_arc_borrow());
+            Self::resubmit_all(this.as_arc_borrow(), this.withdraw_all());
         });
         let folder = Folder::new(disk.as_parent(), fmt!("rmpath"), this.clone(), &sysfs::HEAD);
         let folder = Arc::new(folder.map_err(failed("sysfs"))?, GFP_KERNEL)
@@ -367,13 +372,14 @@ impl Head {
         Ok(())
     }
 
-    /// Nobody shall use this head: nothing came of its first path. Under `setup`.
-    fn abandon(&self) {
+    /// Nobody shall use this head: nothing came of its first path. Once more does nothing. Under
+    /// `setup`.
+    pub(super) fn abandon(&self) {
         let mut registry = self.shared.registry.lock();
         let mut inner = self.inner.lock();
         inner.state = State::Dying;
         self.update_gate(&inner);
-        let registered = registry.remove(&self.wwid);
+        let registered = registry.remove(self);
         drop(inner);
         drop(registry);
         drop(registered);
@@ -384,6 +390,7 @@ impl Head {
         this: &Arc<Self>,
         device: BlockDevice<PathHandle>,
         handle: Arc<PathHandle>,
+        registrations: &Registrations<'_>,
     ) -> Result<(), Refusal> {
         let inner = this.inner.lock();
         let doomed = inner.doomed;
@@ -413,10 +420,9 @@ impl Head {
         }
 
         // The last thing that can fail: a key is not taken back from one path of a host alone.
-        let registrations = this.registrations.lock();
         this.bequeath_debt(&handle);
         if let Some(open) = &member.open {
-            if let Err(failure) = this.enroll(&registrations, &open.path) {
+            if let Err(failure) = this.enroll(registrations, &open.path) {
                 drop(this.ids.remove(member.id));
                 // The limits may be those of all with this one.
                 Self::refresh(this.as_arc_borrow());
@@ -435,14 +441,13 @@ impl Head {
         let old = this.paths.replace(set);
         let tokens = this.gained_path(&mut inner);
         drop(inner);
-        drop(registrations);
         drop(tokens);
         // What is parked is tried again only when everybody sees the path.
-        drop(old);
+        let elapsed = old.elapse();
         if !planned {
             Self::plan_again(this.as_arc_borrow());
         }
-        Self::settled(this.as_arc_borrow());
+        Self::settled(this.as_arc_borrow(), elapsed);
         Self::refresh(this.as_arc_borrow());
         Self::joined(this, &handle);
         Ok(())

@@ -18,6 +18,7 @@ use super::{
 use crate::abstractions::{
     block_device::DevT,
     memalloc::NoIo,
+    rcu::Elapsed,
     workqueue::Token, //
 };
 use kernel::{
@@ -73,9 +74,9 @@ impl Head {
         Some((open, cached))
     }
 
-    /// Takes all paths out of the path set, for a head that is abandoned. Under `setup`.
-    pub(super) fn withdraw_all(&self) {
-        drop(self.paths.replace(self.empty_set_for_sure()));
+    /// Takes all paths out of the path set, for a head that is abandoned. May sleep. Under `setup`.
+    pub(super) fn withdraw_all(&self) -> Elapsed {
+        self.paths.replace(self.empty_set_for_sure()).elapse()
     }
 
     /// The path is closed: it is not a member any more.

@@ -33,6 +33,7 @@ use crate::{
         },
         clock::now_ns,
         percpu_ref::LiveRef,
+        rcu::Elapsed,
         workqueue::{
             arm,
             Token, //
@@ -70,6 +71,9 @@ const MAX_SOFT_RETRIES: u8 = 3;
 const NSEC_PER_MSEC: u64 = 1_000_000;
 const MSEC_PER_SEC: u32 = 1000;
 
+/// Instead of the sectors of a flush that waits for a path with a cache: more than any bio has.
+const AWAITS_CACHE: u32 = u32::MAX;
+
 /// How long a bio waits that met a shortage, an error for which its path is probed first, or a write
 /// cache that is being emptied.
 const SHORTAGE_DELAY: Msecs = 100;
@@ -96,7 +100,8 @@ pub(super) struct HeadIo {
     status: BlkStatus,
     retries: u8,
     soft_retries: u8,
-    /// What it was counted for when it was sent, and of how many sectors it was then.
+    /// What it was counted for when it was sent, and of how many sectors it was then; while it waits
+    /// for its time, [`AWAITS_CACHE`] if a change of paths may end that.
     pub(super) counted: Counted,
     pub(super) sectors: u32,
     /// The path that error came by, to be used again only if there is no other. Compared, never
@@ -325,18 +330,24 @@ impl Head {
         }
     }
 
-    /// A flush waits for a path with a cache, looking again and again, for `no_path_timeout_secs` in
-    /// all: to say that all is written, when it is not, is worse than an error.
+    /// A flush waits for a path with a cache, looking again when paths change, and now and then, for
+    /// `no_path_timeout_secs` in all: to say that all is written, when it is not, is worse than an error.
     #[cold]
     fn be_patient(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>) {
         let secs = this.no_path_secs.load(Relaxed);
-        if secs == 0 || clone.retries >= MAX_RETRIES {
+        let now = now_ns();
+        let is_early = clone.sectors == AWAITS_CACHE && clone.start > now;
+        if secs == 0 || (!is_early && clone.retries >= MAX_RETRIES) {
             this.counters.refused.inc();
             return clone.finish(BlkStatus::IOERR);
         }
-        clone.retries += 1;
-        let pause = secs.saturating_mul(MSEC_PER_SEC / u32::from(MAX_RETRIES));
-        Self::hold_for(this, clone, pause.max(SHORTAGE_DELAY));
+        if !is_early {
+            clone.retries += 1;
+            let pause = secs.saturating_mul(MSEC_PER_SEC / u32::from(MAX_RETRIES));
+            clone.start = now + u64::from(pause.max(SHORTAGE_DELAY)) * NSEC_PER_MSEC;
+        }
+        clone.sectors = AWAITS_CACHE;
+        Self::hold(this, clone);
     }
 
     /// What to do with a clone for which there is no path. In the read section that saw that.
@@ -374,6 +385,12 @@ impl Head {
     #[cold]
     fn hold_for(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>, delay: Msecs) {
         clone.start = now_ns() + u64::from(delay) * NSEC_PER_MSEC;
+        clone.sectors = 0;
+        Self::hold(this, clone);
+    }
+
+    /// Keeps a clone until its time. Any context.
+    fn hold(this: ArcBorrow<'_, Self>, clone: BioClone<HeadIo>) {
         // Not the last reference: the caller has one.
         drop(
             this.delayed
@@ -407,8 +424,8 @@ impl Head {
         }
     }
 
-    /// Tries again everything that waits. May sleep.
-    pub(super) fn resubmit_all(this: ArcBorrow<'_, Self>) {
+    /// Tries again everything that waits, when everybody sees that it shall not any more. May sleep.
+    pub(super) fn resubmit_all(this: ArcBorrow<'_, Self>, _: Elapsed) {
         Self::resubmit(this, this.parked.take());
         Self::resubmit(this, this.delayed.take());
     }
@@ -420,6 +437,10 @@ impl WorkItem<REQUEUE> for Head {
     fn run(token: Self::Pointer) {
         let head = token.object().as_arc_borrow();
         Self::resubmit(head, head.parked.take());
+        let flushes = head
+            .delayed
+            .take_if(|clone| clone.sectors == AWAITS_CACHE);
+        Self::resubmit(head, flushes);
     }
 }
 

@@ -65,7 +65,31 @@ impl AutoAttach {
 
 /// The heads that are not dying, by identity. A head leaves in the same critical section in which
 /// it begins to die.
-pub(super) type Registry = RBTree<Wwid, Arc<Head>>;
+pub(super) struct Registry(RBTree<Wwid, Arc<Head>>);
+
+impl Registry {
+    /// The head leaves, if it is there. Another one of its identity may have come since it left: that
+    /// stays. The caller drops what is returned after the lock.
+    pub(super) fn remove(&mut self, head: &Head) -> Option<RBTreeNode<Wwid, Arc<Head>>> {
+        take(&mut self.0, &head.wwid, head)
+    }
+}
+
+/// Takes a value out of a tree, if it is the one that is there under this key.
+fn take<K: Ord, T>(
+    tree: &mut RBTree<K, Arc<T>>,
+    key: &K,
+    value: &T,
+) -> Option<RBTreeNode<K, Arc<T>>> {
+    let is_there = tree
+        .get(key)
+        .is_some_and(|found| core::ptr::eq(&**found, value));
+    if is_there {
+        tree.remove_node(key)
+    } else {
+        None
+    }
+}
 
 /// What all heads share.
 ///
@@ -128,7 +152,7 @@ impl Shared {
                 default_delay: Atomic::new(delay),
                 default_policy: Atomic::new(Policy::RoundRobin as u32),
                 heads,
-                registry <- new_mutex!(RBTree::new(), "rmpath_registry"),
+                registry <- new_mutex!(Registry(RBTree::new()), "rmpath_registry"),
                 paths <- new_mutex!(RBTree::new(), "rmpath_paths"),
                 bios,
                 requeue,
@@ -157,7 +181,7 @@ impl Shared {
 
     /// The head of this identity, if there is one that is not dying.
     pub(super) fn find(&self, wwid: &Wwid) -> Option<Arc<Head>> {
-        self.registry.lock().get(wwid).cloned()
+        self.registry.lock().0.get(wwid).cloned()
     }
 
     /// As [`Shared::find`], or a new one. Errors as `Head::new`.
@@ -173,18 +197,18 @@ impl Shared {
         let head = Head::new(this, wwid.try_clone()?, identity)?;
         let node = RBTreeNode::new(wwid.try_clone()?, head.clone(), GFP_KERNEL)?;
         let mut registry = this.registry.lock();
-        if let Some(other) = registry.get(wwid).cloned() {
+        if let Some(other) = registry.0.get(wwid).cloned() {
             drop(registry);
             return Ok(other);
         }
-        registry.insert(node);
+        registry.0.insert(node);
         drop(registry);
         Ok(head)
     }
 
     /// Whether there is no head at all.
     pub(super) fn is_empty(&self) -> bool {
-        self.registry.lock().is_empty()
+        self.registry.lock().0.is_empty()
     }
 
     /// Has [`Shared::member_of`] find the path on this device, until what is returned is dropped.
@@ -217,14 +241,7 @@ pub(super) struct Listing {
 impl Drop for Listing {
     fn drop(&mut self) {
         let mut paths = self.shared.paths.lock();
-        let ours = paths
-            .get(&self.dev)
-            .is_some_and(|handle| Arc::ptr_eq(handle, &self.handle));
-        let node = if ours {
-            paths.remove_node(&self.dev)
-        } else {
-            None
-        };
+        let node = take(&mut paths, &self.dev, &*self.handle);
         drop(paths);
         drop(node);
     }
@@ -259,6 +276,28 @@ mod tests {
         }
         assert_eq!(AutoAttach::from_number(3), None);
         assert_eq!(AutoAttach::from_number(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_head_takes_no_other_away() -> Result {
+        let shared = Shared::new(AutoAttach::Off, 0)?;
+        let wwid = Wwid::from_user(b"same")?;
+        let is = |head: &Arc<Head>| {
+            let found = shared.find(&wwid);
+            found.is_some_and(|found| Arc::ptr_eq(&found, head))
+        };
+        let first = Shared::find_or_create(&shared, &wwid, None)?;
+        let found = is(&first);
+        first.abandon();
+        let left = shared.find(&wwid).is_none();
+        let second = Shared::find_or_create(&shared, &wwid, None)?;
+        first.abandon();
+        let stays = is(&second);
+        second.abandon();
+        let empty = shared.is_empty();
+
+        assert!(found && left && stays && empty);
+        Ok(())
     }
 
     #[test]

@@ -32,7 +32,10 @@ use super::{
 use crate::{
     abstractions::{
         module::ModuleRef,
-        rcu,
+        rcu::{
+            self,
+            Elapsed, //
+        },
         workqueue::{
             arm,
             cancel_sync,
@@ -75,12 +78,11 @@ impl Head {
     /// After a change that I/O must see has been published: waits until everybody does, and has
     /// what is parked tried again. May sleep.
     pub(super) fn settle(this: ArcBorrow<'_, Self>) {
-        rcu::synchronize();
-        Self::settled(this);
+        Self::settled(this, rcu::synchronize());
     }
 
     /// The rest of [`Head::settle`], for those who have waited for a grace period themselves.
-    pub(super) fn settled(this: ArcBorrow<'_, Self>) {
+    pub(super) fn settled(this: ArcBorrow<'_, Self>, _: Elapsed) {
         this.paths.read(|set| set.near.forget());
         let mut inner = this.inner.lock();
         // Who saw no path in time has armed the timer since it was stopped.
@@ -205,8 +207,7 @@ impl Head {
     pub(super) fn tear_down(this: &Arc<Self>, visible: Option<Visible>) {
         // Everybody sees the closed gate; what was parked before ends now. This is also what the
         // removal of the disk may wait for: a partition scan, a file system that syncs.
-        rcu::synchronize();
-        Self::resubmit_all(this.as_arc_borrow());
+        Self::resubmit_all(this.as_arc_borrow(), rcu::synchronize());
 
         let retired = visible.map(|visible| {
             let (retired, published) = visible.published.retire();
@@ -312,7 +313,7 @@ impl WorkItem<REMOVAL> for Head {
         inner.state = State::Dying;
         head.update_gate(&inner);
         let visible = inner.visible.take();
-        let registered = registry.remove(&head.wwid);
+        let registered = registry.remove(&head);
         drop(inner);
         drop(registry);
         drop(setup);

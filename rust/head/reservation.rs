@@ -11,7 +11,7 @@
 //! What changes registrations, and what lets a path into use, holds [`Head::registrations`]. Under
 //! it nobody waits for a path to come, and no memory is waited for that needs I/O.
 //!
-//! Lock order: `setup`, `registrations`, `inner`.
+//! Lock order: `registrations`, `setup`, `inner`.
 
 use super::{
     path::{

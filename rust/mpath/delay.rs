@@ -86,6 +86,21 @@ impl<B: Listed + Due> DelayLot<B> {
         (ready, armed)
     }
 
+    /// Takes those out of which this is true, due or not. The timer may find nothing then. Any context.
+    pub(crate) fn take_if(&self, is_wanted: impl Fn(&B) -> bool) -> BioList<B> {
+        let mut wanted = BioList::new();
+        let mut waiting = self.waiting.lock();
+        let mut all = waiting.bios.take();
+        while let Some(bio) = all.pop() {
+            if is_wanted(&bio) {
+                wanted.push(bio);
+            } else {
+                waiting.bios.push(bio);
+            }
+        }
+        wanted
+    }
+
     /// Takes all of them out, due or not. The timer finds nothing then. Any context.
     pub(crate) fn take(&self) -> BioList<B> {
         let mut waiting = self.waiting.lock();
