@@ -18,6 +18,8 @@ import subprocess
 import sys
 import time
 
+from splat import splats
+
 TOP = os.environ.get("TOP", os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.append(os.path.join(TOP, "tests"))
 import sysio  # noqa: E402
@@ -25,15 +27,6 @@ from waiting import PATIENCE  # noqa: E402
 
 DEFAULT_LIMIT = 600  # seconds for a test that does not say "Time limit: N s"; the machine may be slow and busy
 REBOOT = 75  # the exit status that asks the host to go on in a new VM
-
-SPLAT = re.compile(
-    r"^WARNING: |\bBUG: |\bBUG at |\bKASAN: |\bUBSAN: |\bODEBUG: |^INFO: (task|possible|trying to register)|"
-    r"rcu: INFO: |suspicious RCU usage|self-detected stall|detected stalls|blocked for more than|"
-    r"inconsistent lock state|invalid wait context|held lock freed|lock held when returning|bad unlock balance|"
-    r"circular locking|recursive locking|workqueue lockup|soft lockup|hard LOCKUP|refcount_t: |"
-    r"list_(add|del) corruption|general protection fault|^Oops|Kernel panic|unreferenced object|"
-    r"rust_kernel: panicked|kmem_cache_destroy .*: |DEADLOCK"
-)
 
 
 def out(line=""):
@@ -89,14 +82,6 @@ class Counts:
 
 
 RESULT = re.compile(r"^(not )?ok\b *(\d+)? *(?:- *)?([^#]*?) *(?:# *(SKIP|TODO)\b *(.*))?$", re.I)
-
-
-def splats(messages):
-    """The messages from the first splat on, or none. Not too many: the console has them all."""
-    for i, message in enumerate(messages):
-        if SPLAT.search(message):
-            return messages[i : i + 80]
-    return []
 
 
 RESULTS = os.environ.get("RESULTS", "/run")

@@ -59,6 +59,7 @@ wrong=(
 	"nobody comes back when the last device is closed|NOBODY_COMES_BACK"
 	"attach disarms before its last step that can fail|DISARM_FIRST"
 	"exit waits for counts only|EXIT_WAITS_FOR_COUNTS_ONLY"
+	"a head that was given up leaves the registry by its name|ABANDONED_BY_NAME"
 )
 for w in "${wrong[@]}"; do
 	runs+=("removal, broken: ${w%|*}|fails|safety|removal|-DOPENS=0 -DSTORES=1 -DROUNDS=1 -DWRONG_${w#*|}")

@@ -14,6 +14,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from splat import splats
+
 
 class Mutant:
     """One mutation, as tests/mutants/abstractions.mut describes the form."""
@@ -111,14 +113,15 @@ class Workshop:
     def test(self, folder, items, limit, stop):
         """Runs the items in a VM, if stop is set only up to the first check that fails. What became of each: item -> number
         of failures; None if it did not end."""
-        for old in ("progress-1", "claim"):
+        for old in ("progress-1", "claim", "console.log"):
             subprocess.run(["rm", "-rf", folder / old], check=True)
         (folder / "claim").mkdir(parents=True)
         names = [i if i.startswith("kunit") or i == "kmemleak" else f"{i}.sh" for i in items]
         with open(folder / "output", "w", encoding="utf-8") as f:
             vm = subprocess.Popen(
                 [self.tree / "scripts/vm.sh", "--flavour", "debug", "--memory", "3G", "--timeout", str(limit), "--idle", "240",
-                 "--results", folder, "--console", folder / "console.log", "--append", "log_buf_len=8M", "--",
+                 "--results", folder, "--console", folder / "console.log", "--append", "log_buf_len=8M",
+                 "--append", "sysctl.kernel.hung_task_timeout_secs=60", "--",
                  "scripts/guest-check.py"] + (["--stop"] if stop else []) + names,
                 stdout=f, stderr=subprocess.STDOUT,
             )
@@ -141,11 +144,16 @@ class Workshop:
 
 
 def first_failure(folder):
-    """The first check that failed, in the words of the test, or None."""
+    """The first check that failed, in the words of the test, or else what the kernel complained of first; or None."""
     for line in (folder / "output").read_text(errors="replace").splitlines():
         if m := re.match(r"\s+not ok\b *\d*(?: - | )?(.*)", line):
             return m[1]
-    return None
+    try:
+        console = (folder / "console.log").read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+    found = splats([re.sub(r"^\[ *[0-9.]+\] ?", "", line) for line in console.splitlines()])
+    return found[0] if found else None
 
 
 def judge(workshop, mutant, limit):
@@ -163,9 +171,10 @@ def judge(workshop, mutant, limit):
     secs = int(time.monotonic() - start)
     if not found:
         return False, f"the VM did not come as far as the tests, see {folder}/console.log"
-    for item, failures in found.items():
-        if failures != 0:
-            return True, f"killed by {item}, in {secs} s: {first_failure(folder) or 'the VM did not survive it'}"
+    if why := first_failure(folder):
+        return True, f"killed by {list(found)[-1]}, in {secs} s: {why}"
+    if None in found.values():
+        return False, f"the VM ended before the tests did, and nobody knows why, see {folder}"
     return False, f"it survived {' '.join(found)}, {secs} s; see {folder}/output"
 
 
@@ -186,7 +195,9 @@ def fail_anyway(workshop, folder, items, limit):
     if not workshop.build(folder / "build.log"):
         return items
     found = workshop.test(folder, items, limit * len(items), False)
-    return [item for item in items if found.get(item) != 0]
+    failed = [item for item in items if found.get(item) != 0]
+    # What the kernel says meanwhile would kill a mutant.
+    return items if not failed and first_failure(folder) else failed
 
 
 def main():

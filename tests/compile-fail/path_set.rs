@@ -9,6 +9,8 @@ use crate::abstractions::{
         LiveRef, //
     },
     rcu::{
+        synchronize,
+        Elapsed,
         RcuCell,
         Retired, //
     },
@@ -53,11 +55,24 @@ fn a_reference_is_not_copied(path: &LiveRef<Thing>) {
 
 fn the_old_set_is_not_read(old: Retired<Set>) {
     let set = old.0; //~ E0616: field `0` of struct `abstractions::rcu::Retired` is private
-    //+ let set = old.wait();
+    //+ let set = old.elapse();
     drop(set);
 }
 
 /// Under a lock it would sleep unseen.
 fn the_old_set_is_not_ignored(set: &RcuCell<Set>, new: KBox<Set>) {
     set.replace(new); //~ unused_must_use: unused `abstractions::rcu::Retired` that must be used
+}
+
+/// What waits for everybody to see a new set asks for this.
+fn a_grace_period_is_not_made_up(kick: fn(Elapsed)) {
+    kick(Elapsed(())); //~ E0423: cannot initialize a tuple struct which contains private fields
+    //+ kick(synchronize());
+}
+
+fn nor_used_twice(set: &RcuCell<Set>, new: KBox<Set>, kick: fn(Elapsed)) {
+    let elapsed = set.replace(new).elapse();
+    kick(elapsed);
+    kick(elapsed); //~ E0382: use of moved value: `elapsed`
+    //+ kick(synchronize());
 }

@@ -199,6 +199,9 @@ proctype Path(byte me)
 	bool unlocked = 0;
 	bool visible = 0;
 	bool lost = 0;
+#ifdef WRONG_ABANDONED_BY_NAME
+	byte other;
+#endif
 
 again:
 	do
@@ -283,7 +286,20 @@ abandon:
 		};
 		/* The disk, if there is one, goes when the path is closed, still under setup. */
 		if
-		:: head[h].disk == ADDED -> delete_disk(h)
+		:: head[h].disk == ADDED ->
+			delete_disk(h);
+			/* It is given up once more; another one of the identity may be there by now. */
+#ifdef WRONG_ABANDONED_BY_NAME
+			atomic {
+				CODE;
+				if
+				:: registered != NONE -> other = registered; registered = NONE; put(other)
+				:: else
+				fi
+			}
+#else
+			atomic { CODE; assert(registered != h) }
+#endif
 		:: else
 		fi;
 		atomic { unlock_setup(h) };
