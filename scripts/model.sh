@@ -46,6 +46,7 @@ runs=(
 	"native: the same, and a reference is put twice|fails|safety|native|-DCHECK_PUT"
 	"native: attaching fails after the cancel (hole 2)|fails|safety|native|-DFAILING -DCHECK_ORPHAN"
 	"native: the delay becomes N in between (hole 4)|fails|safety|native|-DPATHS=1 -DSTORING -DCHECK_FOUND"
+	"native: what is written does not move the timer (hole 5)|fails|safety|native|-DPATHS=1 -DSTORING -DCHECK_OBEY"
 	"removal: two paths, and writes to the attributes|holds|safety|removal|-DOPENS=0 -DSTORES=1 -DDOOM -DROUNDS=1"
 	"removal: an opener|holds|safety|removal|-DOPENS=1 -DSTORES=0 -DROUNDS=1"
 	"removal: discovery, and timers that fire early|holds|safety|removal|-DOPENS=0 -DSTORES=1 -DROUNDS=1 -DDISCOVERY -DTIMERS_FIRE_EARLY"

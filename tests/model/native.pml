@@ -12,6 +12,7 @@
  *   CHECK_PUT       no reference on a head is put twice
  *   CHECK_ORPHAN    no disk is left without a path and without a pending removal, nor is its head freed under it
  *   CHECK_FOUND     a head whose removal is delayed can be found by a path that returns
+ *   CHECK_OBEY      what is written holds for a removal that is pending
  *
  *   FAILING         attaching may fail after the path was listed
  *   STORING         delayed_removal_secs is written
@@ -34,7 +35,8 @@ typedef Head {
 	bool linked;	/* head->entry is in subsys->nsheads */
 	byte disk;	/* NVME_NSHEAD_DISK_LIVE */
 	bool delay;	/* delayed_removal_secs, and NVME_NSHEAD_QUEUE_IF_NO_PATH */
-	bool armed;	/* remove_work is pending */
+	bool armed;	/* remove_work is pending ... */
+	bool waits;	/* ... for this delay */
 	byte paths;	/* in head->list */
 };
 
@@ -166,6 +168,7 @@ proctype Path()
 				assert(head[h].linked);
 #endif
 				module++;
+				head[h].waits = head[h].delay;
 				head[h].armed = 1	/* whatever mod_delayed_work() returns */
 			:: head[h].paths == 0 && !head[h].delay -> head[h].linked = 0; remove = 1
 			fi
@@ -219,7 +222,10 @@ proctype Store()
 			:: head[1].disk == ADDED -> head[1].delay = 0
 			:: head[1].disk == ADDED -> head[1].delay = 1
 			:: goto end_store
-			fi
+			fi;
+#ifdef CHECK_OBEY
+			assert(!head[0].armed || head[0].waits == head[0].delay)
+#endif
 		}
 	od;
 end_store:
