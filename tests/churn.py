@@ -12,7 +12,6 @@ is a line that begins with #; the last line says how far it came, and is "ok ...
                              unloaded; OTHER, a null_blk disk, comes and goes meanwhile
 """
 
-import ctypes
 import errno
 import os
 import pathlib
@@ -20,6 +19,7 @@ import sys
 import threading
 import time
 
+import kmod
 import race
 from waiting import wait_until
 
@@ -140,13 +140,13 @@ def head_of(wwid):
 def reload(turns, file, disk):
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     for turn in turns:
-        race.syscall(race.FINIT_MODULE, fd, ctypes.c_char_p(f"auto_attach={turn % 3}".encode()), 0)
+        kmod.load(fd, f"auto_attach={turn % 3}")
         race.put(race.CLASS + "add_path", f"device=/dev/{disk} wwid=reload")
         head = head_of("reload")
         race.put(head / "rmpath/delete", 1)
         wait_until(f"{head.name} goes", lambda head=head: not head.exists(), 120)
         wait_until("no reference is left", lambda: text_of(REFCNT) == "0", 120)
-        race.syscall(race.DELETE_MODULE, ctypes.c_char_p(b"rmpath"), os.O_NONBLOCK)
+        kmod.unload()
     os.close(fd)
 
 

@@ -24,7 +24,6 @@ answers; the counts are printed. Exit status 1 when a thread does not come back,
 """
 
 import collections
-import ctypes
 import errno
 import fcntl
 import itertools
@@ -37,12 +36,11 @@ import time
 
 import dmioctl
 import ioctls
+import kmod
 from waiting import PATIENCE
 
 CLASS = "/sys/class/rmpath/"
 BLOCK = pathlib.Path("/sys/block")
-DELETE_MODULE = 176  # x86-64
-FINIT_MODULE = 313
 HDIO_GETGEO = 0x301
 SCSI_IOCTL_GET_BUS_NUMBER = 0x5386
 
@@ -64,12 +62,6 @@ def path_folder(head, disk):
 
 def spec(disk, wwid):
     return f"device=/dev/{disk}" + ("" if wwid == "-" else f" wwid={wwid}")
-
-
-def syscall(*args):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(*args):
-        raise OSError(ctypes.get_errno(), "a system call")
 
 
 class Race:
@@ -208,13 +200,13 @@ class Race:
         self.attempt(job + ": remove", dmioctl.remove, name)
 
     def job_rmmod(self, job, _turn):
-        self.attempt(job, syscall, DELETE_MODULE, b"rmpath", os.O_NONBLOCK)
+        self.attempt(job, kmod.unload)
         time.sleep(0.05)
 
     def job_reload(self, job, _turn, file):
-        if self.attempt(job, syscall, DELETE_MODULE, b"rmpath", os.O_NONBLOCK):
+        if self.attempt(job, kmod.unload):
             fd = os.open(file, os.O_RDONLY)
-            self.attempt(job + ": load", syscall, FINIT_MODULE, fd, b"", 0)
+            self.attempt(job + ": load", kmod.load, fd)
             os.close(fd)
 
 

@@ -89,7 +89,7 @@ part_reconnects() {
 	pkill -INT -P "$fio_pid"
 	kill -INT "$fio_pid"
 	eventually 120 "and ends" ended "$fio_pid"
-	is "$(cut -d ';' -f 5 "$TMP/fio")" 0 "without an error"
+	is "$(awk -F ';' '/^3;/ {print $5}' "$TMP/fio")" 0 "without an error"
 	for port in "${ports[@]}" 5; do disks+=("$(nvme_disk "$port")"); done
 	check "all paths are there" has_paths "$HEAD" "${disks[@]}"
 	count_is 1 "and no other reference"

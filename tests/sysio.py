@@ -9,8 +9,10 @@ the arguments, one each, or else line by line from standard input:
     put FILE HEX             one write(2) of these bytes
     random FILE SEED LEN     one write(2) of LEN bytes that SEED determines
     failnth N FILE TEXT...   as echo, while the task's Nth allocation from then on fails; says UNTOUCHED behind the
-                             answer when it did not get that far
+                             answer when it did not get that far, and before that how far it did
     faildm N WHAT MAP ...    the same for a dm command
+    failload N FILE [PARAM ...]   the same for loading the module from there
+    unload                   unload it
     open DEV [ro] [excl] [buffered] [nonblock]   open DEV (O_DIRECT unless buffered) and keep it
     read OFF LEN             read from the open device
     write OFF LEN SEED       write the bytes that SEED determines
@@ -51,6 +53,7 @@ import time
 
 import dmioctl
 import ioctls
+import kmod
 
 # Where a number has two names.
 NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP", errno.EAGAIN: "EAGAIN"}
@@ -120,7 +123,7 @@ class Session(ioctls.Commands):
             os.write(control, b"0")
         finally:
             os.close(control)
-        return result if int(left) == 0 else result + " UNTOUCHED"
+        return result if int(left) == 0 else f"{result} {int(nth) - int(left)} UNTOUCHED"
 
     def do_failnth(self, nth, path, *words):
         data = " ".join(words).encode() + b"\n"
@@ -132,6 +135,17 @@ class Session(ioctls.Commands):
 
     def do_faildm(self, nth, what, name, *words):
         return self._failing(nth, lambda: self.do_dm(what, name, *words))
+
+    def do_failload(self, nth, path, *params):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return self._failing(nth, lambda: kmod.load(fd, " ".join(params)))
+        finally:
+            os.close(fd)
+
+    def do_unload(self):
+        kmod.unload()
+        return "OK"
 
     def do_open(self, path, *options):
         flags = os.O_RDONLY if "ro" in options else os.O_RDWR

@@ -245,24 +245,28 @@ fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result
         } else {
             shared.find(&wwid).ok_or(Refusal::Unwanted)?
         };
-        // First, since a path's answer may be waited for under it, and paths leave under `setup`.
-        let registrations = head.registrations.lock();
+        // A path's answer may be waited for with `registrations`, and paths leave under `setup`: so
+        // that comes second. The first path does without: if nothing comes of it, its users are waited
+        // for, who may be about to take `registrations` themselves.
+        let is_first = head.inner.lock().state == State::Building;
+        let registrations = (!is_first).then(|| head.registrations.lock());
         let setup = head.setup.lock();
         let state = head.inner.lock().state;
-        let result = match state {
-            State::Building => {
+        let result = match (state, &registrations) {
+            (State::Building, _) => {
                 let result = Head::begin(&head, device, handle);
                 drop(setup);
-                drop(registrations);
                 if result.is_err() {
                     // Not under `setup`: it waits for work items that take it.
                     Head::tear_down(&head, None);
                 }
                 return result;
             }
-            State::Live | State::Pending => Head::join(&head, device, handle, &registrations),
-            State::Dying => {
-                // It has left the registry: look again.
+            (State::Live | State::Pending, Some(registrations)) => {
+                Head::join(&head, device, handle, registrations)
+            }
+            // It has left the registry, or it has got its first path meanwhile: look again.
+            (State::Dying, _) | (_, None) => {
                 identity = if named { None } else { Identity::of(&device) };
                 drop(setup);
                 drop(registrations);

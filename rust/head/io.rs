@@ -437,9 +437,7 @@ impl WorkItem<REQUEUE> for Head {
     fn run(token: Self::Pointer) {
         let head = token.object().as_arc_borrow();
         Self::resubmit(head, head.parked.take());
-        let flushes = head
-            .delayed
-            .take_if(|clone| clone.sectors == AWAITS_CACHE);
+        let flushes = head.delayed.take_if(|clone| clone.sectors == AWAITS_CACHE);
         Self::resubmit(head, flushes);
     }
 }
