@@ -47,9 +47,11 @@ fio_verify "/dev/$HEAD" $((5 * PATIENCE)) --ioengine=libaio --iodepth=4 >"$TMP/f
 fio_pid=$!
 fails nba
 came=0
+found_out() { pstate_is "$HEAD" nba failed || ended $fio_pid; }
 while ! ended $fio_pid; do
-	add_path "device=/dev/nba wwid=faulty" && wait_for 60 pstate_is "$HEAD" nba failed &&
-		remove_path nba && came=$((came + 1)) || break
+	add_path "device=/dev/nba wwid=faulty" && wait_for 60 found_out || break
+	! pstate_is "$HEAD" nba failed || came=$((came + 1))
+	remove_path nba || break
 done
 wait $fio_pid
 is "$?" 0 "I/O notices nothing of paths that join and fail"
@@ -93,7 +95,8 @@ fails "$DISK1"
 fails "$DISK2"
 rmpath_load auto_attach=2
 wwid=$(eui "$NGUID1")
-eventually 120 "namespaces that fail make a head" head_of "$wwid" >/dev/null
+formed() { head_of "$wwid" >/dev/null; }
+eventually 120 "namespaces that fail make a head" formed
 HEAD=$(head_of "$wwid")
 eventually 120 "of both" has_paths "$HEAD" "$DISK1" "$DISK2"
 for d in "$DISK1" "$DISK2"; do works "$d"; done
