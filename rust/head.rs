@@ -278,6 +278,8 @@ pub(crate) struct Head {
     retry_delay: Atomic<u32>,
     /// Paths with a write cache that are leaving and have not emptied it yet.
     leaving_caches: Atomic<u32>,
+    /// Among what is `delayed` there may be a flush that a change of paths helps.
+    flush_waits: Atomic<bool>,
     #[pin]
     parked: ParkingLot<BioClone<HeadIo>>,
     #[pin]
@@ -381,6 +383,7 @@ impl Head {
                 probe_secs: Atomic::new(probe::DEFAULT_SECS),
                 retry_delay: Atomic::new(0),
                 leaving_caches: Atomic::new(0),
+                flush_waits: Atomic::new(false),
                 parked <- ParkingLot::new(),
                 delayed <- DelayLot::new(),
                 bios <- BioSet::new(bios),

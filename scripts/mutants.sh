@@ -3,8 +3,8 @@
 # mutants.sh [--build | --apply]: whether the tests notice when a rule of the code is broken (tests/mutants/*.mut).
 #
 # Each mutation is applied to a copy of the source, which is built for the debug kernel, and the tests that are expected
-# to notice run in a VM of its own, up to the first that fails. A test that fails, a kernel that dies or complains, a VM
-# that hangs: all of that kills the mutant. One that no test notices survives, and is a failure. Prints TAP.
+# to notice run in a VM of its own, up to the first that fails. A check that fails, a kernel that dies or complains, of tasks
+# that hang too: all of that kills the mutant. One that no test notices survives, and is a failure. Prints TAP.
 #
 #   MUTANTS='03 17'   these only (all)
 #   VMS=              how many are looked at at once (2 if there are two cores and memory for both)

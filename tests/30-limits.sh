@@ -108,6 +108,25 @@ echo 0 >"$(hattr "$HEAD" no_path_timeout_secs)"
 is "$(answer f)" EIO "until nothing is to wait"
 echo optimized >"$F/state"
 is "$(ask f "write 0 4096 5") $(ask f fsync)" "OK OK" "then all is well"
+echo 100000 >"$(hattr "$HEAD" no_path_timeout_secs)"
+echo inaccessible >"$F/state"
+is "$(ask f "write 0 4096 5")" OK "something else is written"
+tell f fsync
+is "$(answer f 2)" NOTHING "another flush waits"
+echo 1 >"$(hattr "$HEAD" no_path_timeout_secs)"
+is "$(answer f)" EIO "only as long as it is to wait now"
+echo optimized >"$F/state"
+is "$(ask f "write 0 4096 5") $(ask f fsync)" "OK OK" "then all is well"
+echo 100000 >"$(hattr "$HEAD" no_path_timeout_secs)"
+echo inaccessible >"$F/state"
+is "$(ask f "write 0 4096 5")" OK "something else is written"
+tell f fsync
+is "$(answer f 2)" NOTHING "another flush waits"
+check "the path that it waits for is taken away" remove_path nbfull2
+is "$(answer f)" OK "and with it what it waited for"
+check "the path comes back" join nbfull2
+F=$(path_dir "$HEAD" nbfull2)
+is "$(ask f "write 0 4096 5") $(ask f fsync)" "OK OK" "then all is well"
 echo 1 >"$(hattr "$HEAD" no_path_timeout_secs)"
 echo inaccessible >"$F/state"
 is "$(ask f "write 0 4096 6") $(ask f fsync)" "OK EIO" "or in an error, when the path has not become usable"

@@ -107,7 +107,7 @@ count_is 0 "no reference is left"
 
 # One that is about to probe, and the module goes.
 check "a path of errors" dm_make rmt-p1 "0 $len error"
-check "a map that has to wait for its first probe" dm_make rmt-a "0 $len rmpath 2 probe_secs 3 $paths"
+check "a map that has to wait for its first probe" dm_make rmt-a "0 $len rmpath 2 probe_secs 8 $paths"
 ask m "open $(dm_node rmt-a)" >/dev/null
 four_reads
 is "$(letters)" AFA "a path fails"
@@ -115,6 +115,6 @@ ask m close >/dev/null
 check "the map is removed" dmset remove --retry rmt-a
 check "and the module unloaded" rmpath_unload
 # What were pending would run now.
-nap 5
+nap 10
 
 done_testing

@@ -36,6 +36,7 @@ eventually 60 "nothing holds the device" free_disk nba
 check "a device that fails all I/O makes a head" add_path "device=/dev/nba wwid=faulty"
 HEAD=$(head_of faulty)
 settled_node "$HEAD"
+eventually 60 "its path fails" pstate_is "$HEAD" nba failed
 check "another one joins" add_path "device=/dev/nbb wwid=faulty"
 is "$(sysio "open /dev/$HEAD" "write 0 4096 1" "verify 0 4096 1")" OK "the head works"
 is "$(pstate "$HEAD" nba)" failed "without the first"
@@ -46,13 +47,14 @@ works nba
 fio_verify "/dev/$HEAD" $((5 * PATIENCE)) --ioengine=libaio --iodepth=4 >"$TMP/fio" 2>&1 &
 fio_pid=$!
 fails nba
-came=0
+came=0 trouble=''
 found_out() { pstate_is "$HEAD" nba failed || ended $fio_pid; }
 while ! ended $fio_pid; do
-	add_path "device=/dev/nba wwid=faulty" && wait_for 60 found_out || break
+	add_path "device=/dev/nba wwid=faulty" && wait_for 60 found_out || { trouble="it does not join"; break; }
 	! pstate_is "$HEAD" nba failed || came=$((came + 1))
-	remove_path nba || break
+	remove_path nba || { trouble="it does not leave"; break; }
 done
+is "$trouble" "" "a path that fails joins and leaves, over and over"
 wait $fio_pid
 is "$?" 0 "I/O notices nothing of paths that join and fail"
 check "there were some" test $came -gt 0
@@ -89,7 +91,7 @@ works nba
 works nbb
 rmpath_unload
 
-# Namespaces that are there when the module comes, and one that turns up.
+# Namespaces that are there when the module comes.
 nvme_pair 64 || bail "no namespace"
 fails "$DISK1"
 fails "$DISK2"
@@ -108,12 +110,15 @@ count_is 0 "with its reference"
 rmpath_unload
 for p in 1 2; do check "controller $p goes" nvme_disconnect $p; done
 
-# The module itself. Where its own allocations lie: behind those of the loader.
+# The module itself. Its own allocations lie behind those of the loader, which a parameter that is refused counts.
 [ ! -e /sys/module/kunit/parameters/filter_glob ] || printf %s none >/sys/module/kunit/parameters/filter_glob
 for kind in failslab fail_page_alloc; do
 	echo N >/sys/kernel/debug/$kind/ignore-gfp-wait
 	echo 0 >/sys/kernel/debug/$kind/verbose
 done
+quick "failload 1000000 $RMPATH_KO auto_attach=9"
+like "$reply" '^EINVAL [0-9]+ UNTOUCHED$' "a parameter is refused"
+first=$(cut -d ' ' -f 2 <<<"$reply")
 quick "failload 1000000 $RMPATH_KO auto_attach=0"
 all=$(cut -d ' ' -f 2 <<<"$reply")
 like "$reply" '^OK [0-9]+ UNTOUCHED$' "the module is loaded"
@@ -121,7 +126,7 @@ is "$(ask sys unload)" OK "and unloaded"
 before=$(ls -d /sys/class/rmpath /sys/kernel/debug/rmpath /sys/module/rmpath 2>/dev/null)
 refused=0 taken=0 trouble=''
 for ((i = 0; i < ${RMPATH_LOADS:-20}; i++)); do
-	n=$((all / 2 + (RANDOM * 32768 + RANDOM) % (all - all / 2)))
+	n=$((first + RANDOM % (all - first)))
 	quick "failload $n $RMPATH_KO auto_attach=0"
 	case $reply in
 	OK*)
@@ -135,7 +140,7 @@ for ((i = 0; i < ${RMPATH_LOADS:-20}; i++)); do
 		{ trouble="$n: something is left"; break; }
 done
 is "$trouble" "" "it is loaded or not, and nothing is left"
-diag "of $all allocations: $refused refusals, $taken loads"
+diag "of $first to $all allocations: $refused refusals, $taken loads"
 check "there were refusals" test $refused -gt 0
 
 done_testing

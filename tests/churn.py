@@ -65,9 +65,12 @@ class Churn:
     def run(self, step, *args):
         try:
             step(self.turns(), *args)
-        except OSError as err:
-            with self.lock:
-                self.error = self.error or f"{step.__name__} {' '.join(map(str, args))}: {err}"
+        except Exception as err:  # pylint: disable=broad-except
+            self.fail(f"{step.__name__} {' '.join(map(str, args))}: {err!r}")
+
+    def fail(self, error):
+        with self.lock:
+            self.error = self.error or error
 
     def all(self, steps):
         threads = [threading.Thread(target=self.run, args=step) for step in steps]
@@ -78,7 +81,7 @@ class Churn:
                 thread.join(60)
                 if thread.is_alive():
                     print(f"# {self.what}: {self.done} in {self.secs()} s", flush=True)
-        good = not self.error and self.done > 0
+        good = not self.error and (self.done == self.count or 0 < self.done and time.monotonic() >= self.end)
         print(f"{'ok' if good else 'not ok'} {self.what}: {self.done} of {self.count} in {self.secs()} s")
         if self.error:
             print(f"# {self.error}")
@@ -120,11 +123,11 @@ def reconnect(turns, head, port):
             raise OSError(errno.ENOTCONN, f"no controller of port {port}")
         nqn = (ctrl / "subsysnqn").read_text().strip()
         race.put(ctrl / "delete_controller", 1)
-        wait_until(f"{ctrl.name} goes", lambda ctrl=ctrl: not ctrl.exists(), 120)
+        wait_until(f"{ctrl.name} goes", lambda ctrl=ctrl: not ctrl.exists(), 300)
         race.put("/dev/nvme-fabrics", f"nqn={nqn},keep_alive_tmo=120,transport=loop,traddr={port}")
-        wait_until(f"port {port} is connected", lambda: controller(port), 120)
+        wait_until(f"port {port} is connected", lambda: controller(port), 300)
         ctrl = controller(port)
-        wait_until(f"{ctrl.name} has a path", lambda ctrl=ctrl: is_path(head, ctrl), 120)
+        wait_until(f"{ctrl.name} has a path", lambda ctrl=ctrl: is_path(head, ctrl), 300)
 
 
 # --- A module that is loaded and unloaded ---------------------------------------------------------------------------------
@@ -144,19 +147,22 @@ def reload(turns, file, disk):
         race.put(race.CLASS + "add_path", f"device=/dev/{disk} wwid=reload")
         head = head_of("reload")
         race.put(head / "rmpath/delete", 1)
-        wait_until(f"{head.name} goes", lambda head=head: not head.exists(), 120)
-        wait_until("no reference is left", lambda: text_of(REFCNT) == "0", 120)
+        wait_until(f"{head.name} goes", lambda head=head: not head.exists(), 300)
+        wait_until("no reference is left", lambda: text_of(REFCNT) == "0", 300)
         kmod.unload()
     os.close(fd)
 
 
-def come_and_go(disk, stop):
+def come_and_go(churn, disk, stop):
     folder = CONFIGFS / disk
-    while not stop.wait(0.1):
-        folder.mkdir()
-        for name in ("size=16", "memory_backed=1", "power=1", "power=0"):
-            race.put(folder / name.partition("=")[0], name.partition("=")[2])
-        folder.rmdir()
+    try:
+        while not stop.wait(0.1):
+            folder.mkdir()
+            for name in ("size=16", "memory_backed=1", "power=1", "power=0"):
+                race.put(folder / name.partition("=")[0], name.partition("=")[2])
+            folder.rmdir()
+    except OSError as err:
+        churn.fail(f"{disk}: {err}")
 
 
 def main():
@@ -168,11 +174,10 @@ def main():
         churn.all((reconnect, args[0], port) for port in args[1:])
     elif what == "reloads":
         stop = threading.Event()
-        comer = threading.Thread(target=come_and_go, args=(args[2], stop))
+        comer = threading.Thread(target=come_and_go, args=(churn, args[2], stop))
         comer.start()
         churn.all([(reload, *args[:2])])
         stop.set()
-        comer.join()
     else:
         sys.exit(f"churn: no such thing: {what}")
 

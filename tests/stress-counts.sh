@@ -104,11 +104,11 @@ part_reloads() {
 	printf %s none >/sys/module/kunit/parameters/filter_glob
 	# A load and an unload wait for a dozen of them, one after the other.
 	echo 1 >/sys/kernel/rcu_expedited
+	defer sh -c "echo 0 >/sys/kernel/rcu_expedited"
 	modprobe null_blk nr_devices=0
 	nullb nba 16
 	cp "$RMPATH_KO" "$TMP/rmpath.ko"
 	churn reloads "${RMPATH_RELOADS:-10000}" "$TMP/rmpath.ko" nba nbr
-	echo 0 >/sys/kernel/rcu_expedited
 	refuse "the module is gone" loaded
 	check "and its slabs with it" sh -c '! grep -q rmpath /proc/slabinfo'
 }

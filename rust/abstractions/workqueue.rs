@@ -418,8 +418,9 @@ where
 
 /// As [`disarm`], and waits until the item does not run any more. May sleep.
 ///
-/// Not from `run` itself, and not under a lock that `run` takes: it would wait for ever. What `run`
-/// arms meanwhile is disarmed too; nobody else may arm the item any more.
+/// Not from `run` itself, and not under a lock that `run` takes: it would wait for ever. Nobody
+/// may arm the item any more, `run` included: what it arms with a delay is seen only if it still
+/// runs.
 ///
 /// `cancel_delayed_work_sync()` would disable the item while it waits, and what is armed then is
 /// neither queued nor given back.

@@ -430,6 +430,9 @@ impl Target for Multipath {
 
     fn dtr(this: ArcBorrow<'_, Self>) {
         this.stop_revivals();
+        // Its timer arms itself as long as there is a wait.
+        let superseded = this.end_wait(&mut this.state.lock());
+        drop(superseded);
         // The others may queue the requeue.
         drop(disarm_sync::<NO_PATH, _, _>(&*this));
         drop(disarm_sync::<RETRY, _, _>(&*this));

@@ -68,7 +68,8 @@ impl Multipath {
         [ended, begun]
     }
 
-    fn end_wait(&self, state: &mut State) -> Option<Token<Self, ModuleRef>> {
+    /// There is no wait. The caller drops the token after the lock.
+    pub(super) fn end_wait(&self, state: &mut State) -> Option<Token<Self, ModuleRef>> {
         state.wait = None;
         disarm::<NO_PATH, _, _>(self)
     }

@@ -246,13 +246,14 @@ fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result
             shared.find(&wwid).ok_or(Refusal::Unwanted)?
         };
         // A path's answer may be waited for with `registrations`, and paths leave under `setup`: so
-        // that comes second. The first path does without: if nothing comes of it, its users are waited
-        // for, who may be about to take `registrations` themselves.
-        let is_first = head.inner.lock().state == State::Building;
-        let registrations = (!is_first).then(|| head.registrations.lock());
+        // that comes second. Not until the first path is there: if nothing comes of it, its users are
+        // waited for under `setup`, who may be about to take `registrations` themselves.
+        let state = head.inner.lock().state;
+        let has_begun = matches!(state, State::Live | State::Pending);
+        let registrations = has_begun.then(|| head.registrations.lock());
         let setup = head.setup.lock();
         let state = head.inner.lock().state;
-        let result = match (state, &registrations) {
+        let result = match (state, registrations) {
             (State::Building, _) => {
                 let result = Head::begin(&head, device, handle);
                 drop(setup);
@@ -267,14 +268,15 @@ fn attach(shared: &Arc<Shared>, dev: DevT, asked: Asked, create: bool) -> Result
             }
             // It has left the registry, or it has got its first path meanwhile: look again.
             (State::Dying, _) | (_, None) => {
-                identity = if named { None } else { Identity::of(&device) };
                 drop(setup);
-                drop(registrations);
+                identity = match named {
+                    true => None,
+                    false => Some(Identity::of(&device).ok_or(Refusal::NoIdentity)?),
+                };
                 continue;
             }
         };
         drop(setup);
-        drop(registrations);
         return result;
     }
 }
@@ -394,7 +396,7 @@ impl Head {
         this: &Arc<Self>,
         device: BlockDevice<PathHandle>,
         handle: Arc<PathHandle>,
-        registrations: &Registrations<'_>,
+        registrations: Registrations<'_>,
     ) -> Result<(), Refusal> {
         let inner = this.inner.lock();
         let doomed = inner.doomed;
@@ -426,7 +428,8 @@ impl Head {
         // The last thing that can fail: a key is not taken back from one path of a host alone.
         this.bequeath_debt(&handle);
         if let Some(open) = &member.open {
-            if let Err(failure) = this.enroll(registrations, &open.path) {
+            if let Err(failure) = this.enroll(&registrations, &open.path) {
+                drop(registrations);
                 drop(this.ids.remove(member.id));
                 // The limits may be those of all with this one.
                 Self::refresh(this.as_arc_borrow());
@@ -445,6 +448,7 @@ impl Head {
         let old = this.paths.replace(set);
         let tokens = this.gained_path(&mut inner);
         drop(inner);
+        drop(registrations);
         drop(tokens);
         // What is parked is tried again only when everybody sees the path.
         let elapsed = old.elapse();

@@ -67,6 +67,8 @@ impl Head {
             drop(this.forget_wait());
         }
         drop(setup);
+        // A flush may have waited for this path.
+        Self::kick(this);
         if lost {
             pr_info!("rmpath{}: the last path is gone\n", this.id);
         }

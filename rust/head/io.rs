@@ -170,8 +170,7 @@ enum Route {
     End(BioClone<HeadIo>, BlkStatus),
     /// Nowhere, for a while.
     Later(BioClone<HeadIo>),
-    /// The same, for as long as I/O waits for a path.
-    Patience(BioClone<HeadIo>),
+    /// It waits for something that has been told.
     Parked,
 }
 
@@ -302,7 +301,7 @@ impl Head {
                 true => match this.choose_for_flush(set, &clone) {
                     Ok(path) => path,
                     Err(NoCache::Leaves) => return Route::Later(clone),
-                    Err(NoCache::Away) => return Route::Patience(clone),
+                    Err(NoCache::Away) => return Self::be_patient(this, clone),
                 },
             };
             match path.and_then(|path| path.try_get()) {
@@ -321,33 +320,41 @@ impl Head {
                 clone.submit(path, flags);
             }
             Route::End(clone, status) => clone.finish(status),
-            Route::Later(clone) | Route::Patience(clone) if clone.is_nowait() => {
-                clone.finish(BlkStatus::AGAIN)
-            }
+            Route::Later(clone) if clone.is_nowait() => clone.finish(BlkStatus::AGAIN),
             Route::Later(clone) => Self::hold_for(this, clone, SHORTAGE_DELAY),
-            Route::Patience(clone) => Self::be_patient(this, clone),
             Route::Parked => (),
         }
     }
 
     /// A flush waits for a path with a cache, looking again when paths change, and now and then, for
     /// `no_path_timeout_secs` in all: to say that all is written, when it is not, is worse than an error.
+    /// In the read section that saw no such path usable: who makes one usable, or changes the time,
+    /// kicks when that is over.
     #[cold]
-    fn be_patient(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>) {
+    fn be_patient(this: ArcBorrow<'_, Self>, mut clone: BioClone<HeadIo>) -> Route {
+        if clone.is_nowait() {
+            return Route::End(clone, BlkStatus::AGAIN);
+        }
         let secs = this.no_path_secs.load(Relaxed);
         let now = now_ns();
         let is_early = clone.sectors == AWAITS_CACHE && clone.start > now;
         if secs == 0 || (!is_early && clone.retries >= MAX_RETRIES) {
             this.counters.refused.inc();
-            return clone.finish(BlkStatus::IOERR);
+            return Route::End(clone, BlkStatus::IOERR);
         }
-        if !is_early {
+        let pause = secs.saturating_mul(MSEC_PER_SEC / u32::from(MAX_RETRIES));
+        let next = now + u64::from(pause.max(SHORTAGE_DELAY)) * NSEC_PER_MSEC;
+        if is_early {
+            clone.start = clone.start.min(next);
+        } else {
+            clone.start = next;
             clone.retries += 1;
-            let pause = secs.saturating_mul(MSEC_PER_SEC / u32::from(MAX_RETRIES));
-            clone.start = now + u64::from(pause.max(SHORTAGE_DELAY)) * NSEC_PER_MSEC;
         }
         clone.sectors = AWAITS_CACHE;
         Self::hold(this, clone);
+        // After that: who clears it in between finds the flush, or has nothing to tell it.
+        this.flush_waits.store(true, Relaxed);
+        Route::Parked
     }
 
     /// What to do with a clone for which there is no path. In the read section that saw that.
@@ -437,8 +444,11 @@ impl WorkItem<REQUEUE> for Head {
     fn run(token: Self::Pointer) {
         let head = token.object().as_arc_borrow();
         Self::resubmit(head, head.parked.take());
-        let flushes = head.delayed.take_if(|clone| clone.sectors == AWAITS_CACHE);
-        Self::resubmit(head, flushes);
+        if head.flush_waits.load(Relaxed) {
+            head.flush_waits.store(false, Relaxed);
+            let flushes = head.delayed.take_if(|clone| clone.sectors == AWAITS_CACHE);
+            Self::resubmit(head, flushes);
+        }
     }
 }
 

@@ -217,6 +217,10 @@ impl Head {
             set.note_caches(&this);
             (!set.paths.is_empty()).then(|| set.limits())
         });
+        if this.flush_waits.load(Relaxed) {
+            // Perhaps for a path that has no cache any more.
+            Self::kick(this);
+        }
         if let Some(mut limits) = limits {
             if this.set_limits(&disk, &mut limits) == Err(EAGAIN) {
                 Self::refresh_in(this, msecs_to_jiffies(PAUSE));
