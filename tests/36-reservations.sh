@@ -144,6 +144,16 @@ is "$(attr $CLASS/add_path "device=/dev/nbmute wwid=$(value "$(hattr "$HEAD" wwi
 	"a disk that cannot take the key does not join"
 is "$(log_ours | grep -c "reservation key")" 1 "and one line says why"
 is "$(paths "$HEAD")" "$p1" "the head is as it was"
+delay=$(value "$(hattr "$HEAD" delayed_removal_secs)")
+echo 3000 >"$(hattr "$HEAD" delayed_removal_secs)"
+check "the last path is taken away" remove_path "$p1"
+eventually 60 "the removal is pending" hstate_is "$HEAD" removal-pending
+is "$(attr $CLASS/add_path "device=/dev/nbmute wwid=$(value "$(hattr "$HEAD" wwid)")")" EOPNOTSUPP \
+	"nor does it join a head without a path"
+is "$(hstate "$HEAD")" removal-pending "whose removal stays pending"
+is "$(attr $CLASS/add_path "device=/dev/$p1")" OK "the path returns"
+is "$(hstate "$HEAD")" live "and ends that"
+echo "$delay" >"$(hattr "$HEAD" delayed_removal_secs)"
 for n in 1 2 3 4; do quick "open /dev/$HEAD"; quick "write $((n * 4096)) 4096 $n"; done
 is "$(stat_of nbmute 5) $(sysio "open /dev/nbmute excl")" "0 OK" "nothing has been written there, and it is free"
 is "$(attr $CLASS/add_path "device=/dev/$o")" OK "a path with an identity of its own joins"
