@@ -48,7 +48,7 @@ fio_verify "/dev/$HEAD" $((5 * PATIENCE)) --ioengine=libaio --iodepth=4 >"$TMP/f
 fio_pid=$!
 fails nba
 came=0 trouble=''
-found_out() { pstate_is "$HEAD" nba failed || ended $fio_pid; }
+found_out() { pstate_is "$HEAD" nba failed || ended "$fio_pid"; }
 while ! ended $fio_pid; do
 	add_path "device=/dev/nba wwid=faulty" && wait_for 60 found_out || { trouble="it does not join"; break; }
 	! pstate_is "$HEAD" nba failed || came=$((came + 1))
