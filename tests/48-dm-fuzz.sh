@@ -26,13 +26,7 @@ percpu() { awk '$1 == "Percpu:" {print $2}' /proc/meminfo; }
 # The first ones make what the kernel keeps for later.
 python3 "$TESTS/dmfuzz.py" $((seed + 1)) 300 100 "${disks[@]}" >"$TMP/first" || bail "it does not run" "$(cat "$TMP/first")"
 before=$(percpu)
-while IFS= read -r line; do
-	case $line in
-	'ok '*) ok "${line#ok }" ;;
-	'not ok '*) not_ok "${line#not ok }" ;;
-	*) diag "${line#\# }" ;;
-	esac
-done < <(python3 "$TESTS/dmfuzz.py" "$seed" "$tables" "$messages" "${disks[@]}" 2>&1 || echo "not ok it runs to its end")
+relay "$TESTS/dmfuzz.py" "$seed" "$tables" "$messages" "${disks[@]}"
 # Each group of round-robin has some; a leak of one in ten would be megabytes.
 grown=$(($(percpu) - before))
 if ((grown < 512)); then ok "per-CPU memory has not grown"; else not_ok "per-CPU memory has not grown" "by $grown KB"; fi

@@ -10,7 +10,8 @@
 . "$(dirname "$0")/lib.sh"
 
 fail=/sys/kernel/debug/fail_make_request
-[ -d $fail ] && [ -e /proc/self/fail-nth ] || skip_all "this kernel has no CONFIG_FAIL_MAKE_REQUEST"
+[ -d $fail ] || skip_all "this kernel has no CONFIG_FAIL_MAKE_REQUEST"
+[ -e /proc/self/fail-nth ] || skip_all "this kernel has no CONFIG_FAULT_INJECTION"
 RANDOM=${RMPATH_SEED:=$EPOCHSECONDS}
 diag "RMPATH_SEED=$RMPATH_SEED"
 defer sh -c "echo 0 >$fail/probability"
@@ -111,7 +112,7 @@ rmpath_unload
 for p in 1 2; do check "controller $p goes" nvme_disconnect $p; done
 
 # The module itself. Its own allocations lie behind those of the loader, which a parameter that is refused counts.
-[ ! -e /sys/module/kunit/parameters/filter_glob ] || printf %s none >/sys/module/kunit/parameters/filter_glob
+kunit_runs none
 for kind in failslab fail_page_alloc; do
 	echo N >/sys/kernel/debug/$kind/ignore-gfp-wait
 	echo 0 >/sys/kernel/debug/$kind/verbose

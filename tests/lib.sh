@@ -119,6 +119,18 @@ gone() { [ ! -e "$1" ]; }
 exists() { [ -e "$1" ]; }
 ended() { ! kill -0 "$1" 2>/dev/null; }
 
+# relay CMD...: of what it prints, the lines "ok NAME" and "not ok NAME" are checks of ours, and the rest explains them.
+relay() {
+	local line
+	while IFS= read -r line; do
+		case $line in
+		'ok '*) ok "${line#ok }" ;;
+		'not ok '*) not_ok "${line#not ok }" ;;
+		*) diag "${line#\# }" ;;
+		esac
+	done < <("$@" 2>&1 || echo "not ok it runs to its end")
+}
+
 # within SECS CMD...: the command's status, or 124 if it has not ended by then. Unlike timeout(1) this does not
 # wait for a process that is stuck in the kernel.
 within() {
@@ -228,6 +240,12 @@ refcnt_is() { reads /sys/module/rmpath/refcnt "$1"; }
 loaded() { [ -d /sys/module/rmpath ]; }
 # scanned HEAD N: its partitions have been looked for, and there are N references. As long as nobody else has read from it.
 scanned() { [ "$(stat_of "$1" 1)" -gt 0 ] && refcnt_is "$2"; }
+
+# kunit_runs GLOB: what of KUnit runs when the module is loaded; fails without KUnit. (A newline would be a part of it.)
+kunit_runs() {
+	local glob=/sys/module/kunit/parameters/filter_glob
+	[ -e "$glob" ] && printf %s "$1" >"$glob"
+}
 
 # rmpath_load [PARAM=VALUE...]
 rmpath_load() { insmod "$RMPATH_KO" "$@"; }

@@ -15,30 +15,19 @@ defer sh -c "echo $level >/proc/sys/kernel/printk"
 echo 1 >/proc/sys/kernel/printk
 
 # churn WHAT COUNT ARG...: does it so often, or until the time is up, and says how far it came.
-churn() {
-	local line
-	while IFS= read -r line; do
-		case $line in
-		'ok '*) ok "${line#ok }" ;;
-		'not ok '*) not_ok "${line#not ok }" ;;
-		*) diag "${line#\# }" ;;
-		esac
-	done < <("$TESTS/churn.py" "$1" "$2" "$part_secs" "${@:3}" 2>&1 || echo "not ok $1 runs to its end")
-}
+churn() { relay "$TESTS/churn.py" "$1" "$2" "$part_secs" "${@:3}"; }
 
 # Arming against disarming: the case of KUnit that has 10,000 races, which runs whenever the module is loaded.
 part_arm() {
-	local glob=/sys/module/kunit/parameters/filter_glob want=${RMPATH_RACES:-1000000} n=0 start=$SECONDS beat=$SECONDS
-	[ -e "$glob" ] || { skip "arm and disarm" "this kernel has no KUnit"; return; }
-	# Without a newline, which would be a part of it.
-	printf %s "rmpath_workqueue.ten_thousand_races*" >"$glob"
+	local want=${RMPATH_RACES:-1000000} n=0 start=$SECONDS beat=$SECONDS
+	kunit_runs "rmpath_workqueue.ten_thousand_races*" || { skip "arm and disarm" "this kernel has no KUnit"; return; }
 	while ((n < want && SECONDS - start < part_secs)); do
 		races || { not_ok "arm and disarm: $n of $want" "$(tail -n 20 "$TMP/races")"; break; }
 		n=$((n + 10000))
 		((SECONDS - beat < 60)) || { diag "arm and disarm: $n in $((SECONDS - start)) s"; beat=$SECONDS; }
 	done
 	((n == 0)) || ok "arm and disarm: $n of $want in $((SECONDS - start)) s"
-	printf %s none >"$glob"
+	kunit_runs none
 }
 races() {
 	# What is cleared here, other readers of the log still see.
@@ -101,7 +90,7 @@ part_reconnects() {
 
 # The module comes and goes, while the devices that it looks at do.
 part_reloads() {
-	printf %s none >/sys/module/kunit/parameters/filter_glob
+	kunit_runs none
 	# A load and an unload wait for a dozen of them, one after the other.
 	echo 1 >/sys/kernel/rcu_expedited
 	defer sh -c "echo 0 >/sys/kernel/rcu_expedited"
