@@ -93,6 +93,17 @@ before=$(stat_of nbfull2 16)
 server f
 is "$(ask f "open /dev/$HEAD buffered") $(ask f "write 0 4096 5")" "OK OK" "something is written"
 # So long that it looks again by itself only every hour or so.
+another_waits() {
+	echo 100000 >"$(hattr "$HEAD" no_path_timeout_secs)"
+	echo inaccessible >"$F/state"
+	is "$(ask f "write 0 4096 5")" OK "something else is written"
+	tell f fsync
+	is "$(answer f 2)" NOTHING "another flush waits"
+}
+all_is_well() {
+	echo optimized >"$F/state"
+	is "$(ask f "write 0 4096 5") $(ask f fsync)" "OK OK" "then all is well"
+}
 echo 100000 >"$(hattr "$HEAD" no_path_timeout_secs)"
 echo failed >"$F/state"
 tell f fsync
@@ -100,33 +111,20 @@ is "$(answer f 2)" NOTHING "a flush waits for the path with the cache"
 echo optimized >"$F/state"
 is "$(answer f)" OK "and ends well as soon as that is usable"
 check "when it has been there" test "$(stat_of nbfull2 16)" -gt "$before"
-echo inaccessible >"$F/state"
-is "$(ask f "write 0 4096 5")" OK "something else is written"
-tell f fsync
-is "$(answer f 2)" NOTHING "another flush waits"
+another_waits
 echo 0 >"$(hattr "$HEAD" no_path_timeout_secs)"
 is "$(answer f)" EIO "until nothing is to wait"
-echo optimized >"$F/state"
-is "$(ask f "write 0 4096 5") $(ask f fsync)" "OK OK" "then all is well"
-echo 100000 >"$(hattr "$HEAD" no_path_timeout_secs)"
-echo inaccessible >"$F/state"
-is "$(ask f "write 0 4096 5")" OK "something else is written"
-tell f fsync
-is "$(answer f 2)" NOTHING "another flush waits"
+all_is_well
+another_waits
 echo 1 >"$(hattr "$HEAD" no_path_timeout_secs)"
 is "$(answer f)" EIO "only as long as it is to wait now"
-echo optimized >"$F/state"
-is "$(ask f "write 0 4096 5") $(ask f fsync)" "OK OK" "then all is well"
-echo 100000 >"$(hattr "$HEAD" no_path_timeout_secs)"
-echo inaccessible >"$F/state"
-is "$(ask f "write 0 4096 5")" OK "something else is written"
-tell f fsync
-is "$(answer f 2)" NOTHING "another flush waits"
+all_is_well
+another_waits
 check "the path that it waits for is taken away" remove_path nbfull2
 is "$(answer f)" OK "and with it what it waited for"
 check "the path comes back" join nbfull2
 F=$(path_dir "$HEAD" nbfull2)
-is "$(ask f "write 0 4096 5") $(ask f fsync)" "OK OK" "then all is well"
+all_is_well
 echo 1 >"$(hattr "$HEAD" no_path_timeout_secs)"
 echo inaccessible >"$F/state"
 is "$(ask f "write 0 4096 6") $(ask f fsync)" "OK EIO" "or in an error, when the path has not become usable"
