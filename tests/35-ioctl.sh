@@ -68,6 +68,8 @@ is "$(answer f)" EIO "and ends when I/O does"
 echo optimized >"$pa/state"
 echo optimized >"$pb/state"
 
+is "$(value "$pa/inflight") $(value "$pb/inflight")" "0 0" "no ioctl is in flight any more"
+
 # Paths that go.
 delete_disk() { echo 1 >"/sys/block/$(sdebug_disk "$1")/device/delete"; }
 rescan() { echo "- - -" >"/sys/class/scsi_host/$(sdebug_host "$1")/scan"; }

@@ -90,6 +90,18 @@ is "$(answer m)" 0 "the probe ends"
 is "$(answer n)" 0 "and so does the second"
 is "$(letters)" EFAEA "then the group is left"
 is "$(ask m "read 0 4096") $(letters)" "OK EFAAA" "for the one that the message named"
+message reinstate_path "$p1"
+message switch_group 1
+is "$(ask m "read 0 4096") $(letters)" "OK AAAEA" "it comes back to the first group"
+quick "dm suspend rmt-p2 noflush"
+before=$(($(read_ios "$p1") + $(read_ios "$p2")))
+tell m "ioctl $PROBE"
+eventually 60 "a probe is under way" probing
+tell n "ioctl $PROBE"
+is "$(answer n 1)" NOTHING "a second one waits"
+quick "dm resume rmt-p2"
+is "$(answer m) $(answer n)" "0 0" "both end"
+is "$(($(read_ios "$p1") + $(read_ios "$p2") - before))" 2 "each path was read once for the two of them"
 
 # Suspended.
 is "$(dm suspend rmt-a)" OK "the map is suspended"

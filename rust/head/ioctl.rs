@@ -162,6 +162,7 @@ impl Head {
             gone,
         )
     }
+
     /// The geometry of a path; computed if none says anything. Waits for none to come.
     pub(super) fn forward_geometry(&self, geometry: &mut Geometry<'_>) {
         let asked = self.on_one_path(|path| geometry.forward(path.device()), |_| true);

@@ -71,6 +71,8 @@ enum Script {
     Drop,
     /// Says that it started, waits at the gate, drops it.
     Wait,
+    /// The same, but arms the item with it again for a time that does not come.
+    WaitAndArm,
     /// Arms the item with it again, the first two times.
     Rearm,
 }
@@ -131,6 +133,12 @@ impl WorkItem<TIMER> for Object {
                 record.gate.wait_for_completion();
                 linger();
                 drop(token);
+            }
+            Script::WaitAndArm => {
+                record.started.complete_all();
+                record.gate.wait_for_completion();
+                linger();
+                drop(arm::<TIMER, _, _>(token, NEVER));
             }
             Script::Rearm if runs <= 2 => {
                 drop(arm::<TIMER, _, _>(token, 0));
@@ -312,6 +320,30 @@ mod tests {
         assert!(!cancelled);
         assert_eq!(running, before + 1);
         assert!(!cancelled_sync);
+        assert_eq!(after, before);
+        assert_eq!(runs, 1);
+        assert_eq!(drops, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_sync_gets_what_the_run_arms() -> Result {
+        let (queue, record) = (queue()?, Record::new()?);
+        let before = refcount();
+        let object = Object::new(&queue, &record, Script::WaitAndArm)?;
+        drop(arm::<TIMER, _, _>(token(&object)?, 0));
+        record.started.wait_for_completion();
+        record.gate.complete_all();
+        let cancelled = disarm_sync::<TIMER, _, _>(&*object);
+        let won = cancelled.is_some();
+        drop(cancelled);
+        let pending = disarm::<TIMER, _, _>(&*object).is_some();
+        let after = refcount();
+        drop(object);
+        let (runs, drops) = (record.runs.load(Relaxed), record.drops.load(Relaxed));
+
+        assert!(won);
+        assert!(!pending);
         assert_eq!(after, before);
         assert_eq!(runs, 1);
         assert_eq!(drops, 1);
