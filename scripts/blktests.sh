@@ -6,7 +6,8 @@
 # it: a group (rmpath, block), or single tests (rmpath/001 block/004). Those of blktests' own that want a device get a
 # head node and a map of the device-mapper target. The checkout is not changed. Prints TAP.
 #
-#   FLAVOUR=   dev or debug (debug)
+#   FLAVOUR=          dev or debug (debug)
+#   RMPATH_FIO_SECS=  how long each fio runs (10)
 #
 # Without a checkout, a small stand-in runs the group: make check KUNIT=no TESTS=55-blktests.sh.
 

@@ -6,7 +6,8 @@
 #            unloads (tests/stress-counts.sh), an hour of CPUs that go and requests that fail, a million wrong writes.
 #            RMPATH_PARTS=, RMPATH_PART_SECS=, RMPATH_RACES=, RMPATH_FLAPS=, RMPATH_RECONNECTS=, RMPATH_RELOADS=,
 #            RMPATH_HOTPLUG_SECS=, RMPATH_WRITES= and RMPATH_SEED= say otherwise; ITEMS= which of the files
-#   FLAVOUR= dev or debug (debug): on the dev kernel ten times as fast, but nobody looks for leaked memory
+#   FLAVOUR= dev or debug (debug): on the dev kernel about eight times as fast, but nobody looks for leaked memory
+#   CPUS= MEMORY=   of the VM (2, 3G)
 #
 # Prints KTAP and, last, "N passed, N failed, N skipped". Leaked memory, a splat in the kernel's log and a module that
 # cannot be unloaded fail it, as in check.sh. The last round ends after MINUTES (10), not at them.

@@ -36,6 +36,7 @@ begin() {
 	# Nothing is under way that could close the path: its removal has to wait for the read.
 	nvme_disconnect 1 &
 	pid=$!
+	eventually 60 "the path is going" hstate_is "$HEAD" removal-pending
 }
 # Its disk has gone from sysfs, but the path's folder is there until the path is closed.
 only_slow_path() { [ "$(echo /sys/block/"$HEAD"/rmpath/path[0-9]*)" = "$slow_path" ]; }

@@ -119,7 +119,7 @@ pub(crate) fn record_during_init() {
 
 /// Whether [`record_during_init`] ran and was refused the reference.
 #[cfg(CONFIG_KUNIT = "y")]
-pub(crate) fn was_refused_during_init() -> bool {
+fn was_refused_during_init() -> bool {
     DURING_INIT.load(Relaxed) == 1
 }
 

@@ -20,7 +20,7 @@
 //!     let state = head.lock();
 //!     paths.replace(state.build_set()?)
 //! };
-//! Head::kick(old.elapse());
+//! head.settled(old.elapse());
 //! ```
 
 use crate::bindings;

@@ -401,34 +401,6 @@ mod tests {
     }
 
     #[test]
-    fn no_token_without_a_module_reference() -> Result {
-        // The only real case at hand is init: there a token could not be made, so that nothing
-        // could be armed (see `record_during_init`).
-        let refused = crate::abstractions::module::was_refused_during_init();
-        let (queue, record) = (queue()?, Record::new()?);
-        let before = refcount();
-        let object = Object::new(&queue, &record, Script::Drop)?;
-        let reference: Option<ModuleRef> = None;
-        let armed = reference.map(|module| {
-            drop(arm::<TIMER, _, _>(
-                Token::new(object.clone(), module),
-                NEVER,
-            ));
-        });
-        let pending = disarm::<TIMER, _, _>(&*object).is_some();
-        let after = refcount();
-        drop(object);
-        let drops = record.drops.load(Relaxed);
-
-        assert!(refused);
-        assert!(armed.is_none());
-        assert!(!pending);
-        assert_eq!(after, before);
-        assert_eq!(drops, 1);
-        Ok(())
-    }
-
-    #[test]
     fn pending_work_outlives_its_owner() -> Result {
         let (queue, record) = (queue()?, Record::new()?);
         let before = refcount();
