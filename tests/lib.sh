@@ -411,6 +411,10 @@ if [ -n "${RMPATH_UDEV:-}" ]; then
 	udev ping || "$(command -v /usr/lib/systemd/systemd-udevd /lib/systemd/systemd-udevd | head -n 1)" --daemon
 elif [ -n "${RMPATH_VM:-}" ]; then
 	udev exit
+	# Or it would read what a test makes, if it was too busy to hear that.
+	for name in systemd-udevd .udev-worker.; do
+		while pkill -KILL -r R,S,D -x "$name"; do sleep 0.1; done
+	done
 elif command -v udevadm >/dev/null; then
 	udevadm settle --timeout=300 2>/dev/null || diag "udev has events left of what was before"
 	udev stop-exec-queue
