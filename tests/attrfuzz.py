@@ -256,6 +256,11 @@ def as_shown(data, shown):
     return number(text) == int(shown) if shown.isdigit() else text == shown
 
 
+def is_order(path, data):
+    """Whether it is a word that an attribute takes which shows nothing."""
+    return path.name not in WORDS or data.decode("ascii", "replace").strip() in WORDS[path.name]
+
+
 class Run:
     """All the writes."""
 
@@ -279,6 +284,8 @@ class Run:
         line = path.name in ("add_path", "remove_path")
         if answer not in (LINE if line else SETTING):
             self.unnamed.append(self.last())
+        if answer == "OK" and path not in system.readable and not is_order(path, data):
+            self.misread.append(self.last())
         if answer == "OK" and (line or path.name == "delete"):
             self.rebuilt += 1
             self.look(before_it_changed=path)
@@ -342,7 +349,7 @@ class Run:
         dmfuzz.report("writes with mistakes, answered by their names", self.unnamed, total)
         dmfuzz.report("looks at everything: nothing but what was taken has changed", self.changed,
                       collections.Counter(looks=self.looks))  # fmt: skip
-        dmfuzz.report("settings, shown as they were taken or as they were", self.misread,
+        dmfuzz.report("settings, shown as they were taken or as they were, and orders that are some", self.misread,
                       collections.Counter(taken=self.taken, refused=self.refused))  # fmt: skip
         print(f"# {self.count} writes in {secs:.0f} s, {self.count / secs:.0f} a second; "
               f"{self.rebuilt} changed the paths")  # fmt: skip
