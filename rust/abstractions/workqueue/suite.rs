@@ -31,11 +31,6 @@ const PLAIN: u64 = 1;
 /// does not hold up the unload for ever.
 const NEVER: Jiffies = 250 * 600;
 
-/// Long enough for who has opened the gate to get on, unless he waits for the end of the run.
-fn linger() {
-    fsleep(Delta::from_millis(50));
-}
-
 /// What outlives the object: how often it ran, was dropped, and the gates of a run.
 #[pin_data]
 struct Record {
@@ -61,6 +56,14 @@ impl Record {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// A run says that it has started, waits until it is let through, and lingers for long enough
+    /// that who has let it through gets on, unless he waits for its end.
+    fn pass_gate(&self) {
+        self.started.complete_all();
+        self.gate.wait_for_completion();
+        fsleep(Delta::from_millis(50));
     }
 }
 
@@ -129,15 +132,11 @@ impl WorkItem<TIMER> for Object {
         match token.script {
             Script::Drop => drop(token),
             Script::Wait => {
-                record.started.complete_all();
-                record.gate.wait_for_completion();
-                linger();
+                record.pass_gate();
                 drop(token);
             }
             Script::WaitAndArm => {
-                record.started.complete_all();
-                record.gate.wait_for_completion();
-                linger();
+                record.pass_gate();
                 drop(arm::<TIMER, _, _>(token, NEVER));
             }
             Script::Rearm if runs <= 2 => {
@@ -157,9 +156,7 @@ impl WorkItem<PLAIN> for Object {
         let record = token.record.clone();
         record.runs.fetch_add(1, Relaxed);
         if token.script == Script::Wait {
-            record.started.complete_all();
-            record.gate.wait_for_completion();
-            linger();
+            record.pass_gate();
         }
         drop(token);
         record.done.complete_all();
