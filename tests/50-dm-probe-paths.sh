@@ -32,15 +32,17 @@ server n
 ask m "open $(dm_node rmt-a)" >/dev/null
 ask n "open $(dm_node rmt-a)" >/dev/null
 read_ios() { stat_of "$(basename "$1")" 1; }
+# Of both paths of the first group.
+group_ios() { echo $(($(read_ios "$p1") + $(read_ios "$p2"))); }
 
 # All well.
 is "$(ask m "ioctl 0xfd01")" ENOTTY "other ioctls of device-mapper are not for a map"
 is "$(ask m "ioctl $PROBE")" 0 "before there was any I/O there is no group to probe"
 is "$(read_ios "$p1") $(read_ios "$p2")" "0 0" "and nothing is read"
 ask m "read 0 4096" >/dev/null
-before=$(($(read_ios "$p1") + $(read_ios "$p2"))) other=$(read_ios "$p3")
+before=$(group_ios) other=$(read_ios "$p3")
 is "$(ask m "ioctl $PROBE")" 0 "all paths work"
-is "$(($(read_ios "$p1") + $(read_ios "$p2") - before)) $(($(read_ios "$p3") - other))" "2 0" "each of the current group was read"
+is "$(($(group_ios) - before)) $(($(read_ios "$p3") - other))" "2 0" "each of the current group was read"
 is "$(letters)" AAAEA "none has failed"
 
 # One does not.
@@ -73,10 +75,10 @@ is "$(ask m "read 0 4096") $(letters)" "OK AAAEA" "all are well again"
 
 # One that takes its time.
 quick "dm suspend rmt-p2 noflush"
-before=$(($(read_ios "$p1") + $(read_ios "$p2")))
+before=$(group_ios)
 tell m "ioctl $PROBE"
 is "$(answer m 1)" NOTHING "a probe waits for its path"
-probing() { (($(read_ios "$p1") + $(read_ios "$p2") > before)); }
+probing() { (($(group_ios) > before)); }
 eventually 60 "which is under way" probing
 tell n "ioctl $PROBE"
 is "$(answer n 1)" NOTHING "and a second one for the first"
@@ -94,14 +96,14 @@ message reinstate_path "$p1"
 message switch_group 1
 is "$(ask m "read 0 4096") $(letters)" "OK AAAEA" "it comes back to the first group"
 quick "dm suspend rmt-p2 noflush"
-before=$(($(read_ios "$p1") + $(read_ios "$p2")))
+before=$(group_ios)
 tell m "ioctl $PROBE"
 eventually 60 "a probe is under way" probing
 tell n "ioctl $PROBE"
 is "$(answer n 1)" NOTHING "a second one waits"
 quick "dm resume rmt-p2"
 is "$(answer m) $(answer n)" "0 0" "both end"
-is "$(($(read_ios "$p1") + $(read_ios "$p2") - before))" 2 "each path was read once for the two of them"
+is "$(($(group_ios) - before))" 2 "each path was read once for the two of them"
 
 # Suspended.
 is "$(dm suspend rmt-a)" OK "the map is suspended"
